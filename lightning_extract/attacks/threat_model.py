@@ -1,0 +1,60 @@
+"""What the attacker may do and knows."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from lightning_extract.errors import InputError
+from lightning_extract.oracle import Access, InputSpace
+from lightning_extract.victims.card import VictimCard
+
+
+@dataclass(frozen=True)
+class ThreatModel:
+    """The attacker's side of the experiment.
+
+    Args:
+        victim: A shipped victim's name or a folder with ``victim.safetensors`` and ``card.json``.
+        query_budget: Samples that the victim may answer, a positive whole number.
+        num_classes: Number of classes the victim distinguishes, known to the attacker.
+        channels: Channels of an image, 1 or 3.
+        image_size: Height and width of an image in pixels.
+        access: The victim answers with a probability vector (soft) or the top-1 label (hard).
+        remainder: What a budget that does not divide into whole iterations does with the rest: leave it (stop, the
+            official codes' rule) or spend it in a last smaller iteration (fill).
+        input_space: pre_transform: queries are raw images and the victim normalises them, which the attacker need
+            not know; post_transform: generated samples go into the victim as already normalised data.
+
+    Raises:
+        InputError: A number is out of its range.
+    """
+
+    victim: str
+    query_budget: int
+    num_classes: int
+    channels: int = 3
+    image_size: int = 32
+    access: Access = "soft"
+    remainder: Literal["stop", "fill"] = "stop"
+    input_space: InputSpace = "pre_transform"
+
+    def __post_init__(self) -> None:
+        if self.query_budget < 1:
+            raise InputError(f"query_budget is {self.query_budget:,}; give a positive number of queries")
+        if self.num_classes < 2:
+            raise InputError(f"num_classes is {self.num_classes}; a classifier has at least 2")
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of a query."""
+        return self.channels, self.image_size, self.image_size
+
+    def check_victim(self, card: VictimCard) -> None:
+        """Compares what the attacker assumes with the victim's card.
+
+        Raises:
+            InputError: They differ.
+        """
+        for name in ("num_classes", "channels", "image_size"):
+            assumed, true = getattr(self, name), getattr(card, name)
+            if assumed != true:
+                raise InputError(f"{name} is {assumed}, but the victim {self.victim!r} has {true}; set {name} to {true}")

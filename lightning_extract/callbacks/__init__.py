@@ -1,0 +1,1 @@
+"""What watches a run: budget, progress, records and summaries."""

@@ -1,0 +1,66 @@
+"""The run folder's table of evaluations."""
+
+import csv
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities import rank_zero_only
+
+
+class MetricsFile(Logger):
+    """Writes ``metrics.csv``: one row an evaluation, and a resumed run continues the table.
+
+    Lightning's own CSV logger deletes the rows of the run that it resumes.
+
+    Args:
+        folder: The run folder.
+        key: The metric that numbers the rows: ``queries`` for attacks, ``epoch`` for victims.
+    """
+
+    def __init__(self, folder: Path, key: str) -> None:
+        super().__init__()
+        self.path = folder / "metrics.csv"
+        self.key = key
+        self._rows: dict[int, dict[str, float]] = {}
+
+    @property
+    def name(self) -> str:
+        """Nothing: the file lies in the run folder itself."""
+        return ""
+
+    @property
+    def version(self) -> str:
+        """Nothing either."""
+        return ""
+
+    @rank_zero_only
+    def resume_at(self, position: int) -> None:
+        """Takes over the rows up to a position and drops what came after it."""
+        if self.path.is_file():
+            with self.path.open(newline="") as file:
+                rows = [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+            self._rows = {int(row[self.key]): row for row in rows if row[self.key] <= position}
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        """Adds the metrics to the row of their key; metrics without the key are not evaluations."""
+        if self.key in metrics:
+            self._rows.setdefault(int(metrics[self.key]), {}).update(metrics)
+            self._write()
+
+    @rank_zero_only
+    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
+        """Nothing: ``config.yaml`` is the record."""
+
+    def _write(self) -> None:
+        columns = [self.key, *sorted({name for row in self._rows.values() for name in row} - {self.key})]
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        partial = self.path.with_suffix(".partial")
+        with partial.open("w", newline="") as file:
+            writer = csv.DictWriter(file, columns, restval="")
+            writer.writeheader()
+            for position in sorted(self._rows):
+                writer.writerow(self._rows[position] | {self.key: position})
+        partial.rename(self.path)

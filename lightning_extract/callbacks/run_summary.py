@@ -1,0 +1,139 @@
+"""The run folder's summary: the headline numbers and the proof of the account."""
+
+import json
+import platform
+import subprocess
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from lightning_extract.attacks.base import ExtractionAttack
+from lightning_extract.callbacks.collapse import CollapseWatchdog
+from lightning_extract.callbacks.metrics_file import MetricsFile
+
+PACKAGES = ("lightning_extract", "torch", "torchvision", "lightning", "torchmetrics")
+
+
+class RunSummary(Callback):
+    """Keeps final, best-on-held-out and best-on-test numbers and writes ``summary.json`` at every evaluation.
+
+    The final numbers are the headline. Those best on the test set are what several official codes report; they
+    select by the test set and stand here for comparison only.
+
+    Args:
+        experiment: Name under which reports group the run.
+        seed: Seed of the run.
+        metrics_file: The run folder's table, continued on resume.
+        watchdog: Whose reports are repeated in the summary.
+    """
+
+    def __init__(self, experiment: str, seed: int, metrics_file: MetricsFile, watchdog: CollapseWatchdog) -> None:
+        self.experiment, self.seed = experiment, seed
+        self.metrics_file, self.watchdog = metrics_file, watchdog
+        self.rows: dict[str, dict[str, float]] = {}
+        self._seconds_before = 0.0
+        self._started = time.monotonic()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Starts the clock and cuts the table back to what the checkpoint knows."""
+        assert isinstance(pl_module, ExtractionAttack)
+        self._started = time.monotonic()
+        self.metrics_file.resume_at(pl_module.ledger.spent)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Takes the evaluation that has just been logged."""
+        if trainer.state.fn != "fit" or trainer.sanity_checking:
+            return
+        row = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        self.rows["final"] = row
+        self._keep_best("best_test", "accuracy", row)
+        self._keep_best("best_heldout", "heldout_agreement", row)
+        self.write(trainer, pl_module)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Writes the summary of a run that has ended, also when it had ended before."""
+        if self.rows:
+            self.write(trainer, pl_module)
+
+    def _keep_best(self, name: str, metric: str, row: dict[str, float]) -> None:
+        if metric in row and row[metric] > self.rows.get(name, {}).get(metric, float("-inf")):
+            self.rows[name] = row
+
+    def state_dict(self) -> dict[str, Any]:
+        """Rows and seconds so far, for a checkpoint."""
+        return {"rows": self.rows, "seconds": self._seconds()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restores them."""
+        self.rows = state_dict["rows"]
+        self._seconds_before = state_dict["seconds"]
+
+    def _seconds(self) -> float:
+        return self._seconds_before + time.monotonic() - self._started
+
+    def write(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Writes ``summary.json`` on the first process."""
+        assert isinstance(pl_module, ExtractionAttack)
+        if trainer.is_global_zero:
+            path = Path(trainer.default_root_dir) / "summary.json"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial = path.with_suffix(".partial")
+            partial.write_text(json.dumps(self._summary(trainer, pl_module), indent=2) + "\n")
+            partial.rename(path)
+
+    def _summary(self, trainer: Trainer, attack: ExtractionAttack) -> dict[str, Any]:
+        ledger, oracle, card = attack.ledger, attack.oracle, attack.victim_card
+        after_stop = 0 if attack.answered_at_stop is None else oracle.answered - attack.answered_at_stop
+        return {
+            "format_version": 1,
+            "status": "unfinished" if attack.can_pay_iteration else "finished",
+            "experiment": self.experiment,
+            "attack": type(attack).__name__,
+            "access": attack.threat_model.access,
+            "input_space": attack.threat_model.input_space,
+            "seed": self.seed,
+            "victim": {
+                "name": attack.threat_model.victim,
+                "network": card.network,
+                "dataset": card.dataset,
+                "card_accuracy": card.test_accuracy,
+                "weights_sha256": card.weights_sha256,
+            },
+            "victim_accuracy": attack.victim_accuracy,
+            "queries": {
+                "budget": ledger.budget,
+                "spent": ledger.spent,
+                "by_phase": ledger.by_phase,
+                "answered": oracle.answered,
+                "after_stop": after_stop,
+                "reference": oracle.referenced,
+            },
+            "final": _shown(self.rows["final"]),
+            "best_heldout": _shown(self.rows["best_heldout"]) if "best_heldout" in self.rows else None,
+            "best_test": _shown(self.rows["best_test"]),
+            "queries_to_accuracy": {str(goal): queries for goal, queries in attack.goals.queries.items()},
+            "collapse": list(self.watchdog.reports.values()),
+            "wall_time_seconds": self._seconds(),
+            "queries_per_second": ledger.spent / max(self._seconds(), 1e-9),
+            "device": str(attack.device),
+            "processes": trainer.world_size,
+            "precision": str(trainer.precision),
+            "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+            "git_commit": _git_commit(),
+        }
+
+
+def _shown(row: dict[str, float]) -> dict[str, float]:
+    return row | {"queries": int(row["queries"])}
+
+
+def _git_commit() -> str | None:
+    """Commit of the code that ran, with a mark when it was changed since; none outside a checkout."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

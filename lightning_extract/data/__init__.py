@@ -1,0 +1,1 @@
+"""Data sets, pools and data modules."""

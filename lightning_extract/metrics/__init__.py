@@ -1,0 +1,7 @@
+"""What an extraction is measured by."""
+
+from .clone_quality import CloneQuality
+from .label_histogram import LabelHistogram
+from .queries_to_accuracy import QueriesToAccuracy
+
+__all__ = ["CloneQuality", "LabelHistogram", "QueriesToAccuracy"]

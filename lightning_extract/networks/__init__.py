@@ -1,0 +1,72 @@
+"""Networks by name, without training code."""
+
+from collections.abc import Callable
+from functools import partial
+
+from torch import nn
+
+from lightning_extract.errors import InputError
+
+from .batch_norm import AllReduceBatchNorm, synchronise_batch_norm
+from .ensemble import CloneEnsemble
+from .generator import DFMEGenerator
+from .lenet import LENET5_HALF_WIDTHS, LENET5_WIDTHS, LeNet5
+from .resnet8x import RESNET18_BLOCKS, RESNET34_BLOCKS, ResNet8x
+from .thief_cnn import ThiefCNN
+from .upsample_conv import UpsampleConv2d
+
+__all__ = [
+    "CLASSIFIERS",
+    "AllReduceBatchNorm",
+    "CloneEnsemble",
+    "DFMEGenerator",
+    "LeNet5",
+    "ResNet8x",
+    "ThiefCNN",
+    "UpsampleConv2d",
+    "build_classifier",
+    "synchronise_batch_norm",
+]
+
+# Each is called with the number of classes, the channels and the side of the images.
+CLASSIFIERS: dict[str, Callable[[int, int, int], nn.Module]] = {
+    "resnet18_8x": partial(ResNet8x, RESNET18_BLOCKS),
+    "resnet34_8x": partial(ResNet8x, RESNET34_BLOCKS),
+    "lenet5": partial(LeNet5, LENET5_WIDTHS),
+    "lenet5_half": partial(LeNet5, LENET5_HALF_WIDTHS),
+    "cnn_2_1": partial(ThiefCNN, 2, 1),
+    "cnn_2_2": partial(ThiefCNN, 2, 2),
+    "cnn_3_1": partial(ThiefCNN, 3, 1),
+    "cnn_3_2": partial(ThiefCNN, 3, 2),
+    "cnn_4_2": partial(ThiefCNN, 4, 2),
+}
+
+
+def build_classifier(name: str, num_classes: int, channels: int = 3, image_size: int = 32) -> nn.Module:
+    """A classifier with fresh weights, which maps images to logits.
+
+    Args:
+        name: A name in ``CLASSIFIERS``.
+        num_classes: Number of logits, at least 2.
+        channels: Channels of the images, 1 or 3.
+        image_size: Side of the images in pixels.
+
+    Shape:
+        The network takes ``(B, channels, image_size, image_size)`` to ``(B, num_classes)``.
+
+    Raises:
+        InputError: The name is unknown, or the network cannot have these sizes.
+
+    Example:
+        >>> sum(p.numel() for p in build_classifier("lenet5", num_classes=10, channels=1).parameters())
+        61706
+    """
+    if name not in CLASSIFIERS:
+        raise InputError(f"the classifier {name!r} is unknown; choose one of {', '.join(CLASSIFIERS)}.")
+    if num_classes < 2:
+        raise InputError(
+            f"num_classes is {num_classes}, but a classifier needs at least 2; give the data's number."
+        )
+    if channels not in (1, 3):
+        raise InputError(f"channels is {channels}, but images have 1 (grey) or 3 (colour); set one of these.")
+    return CLASSIFIERS[name](num_classes, channels, image_size)

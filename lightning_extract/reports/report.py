@@ -1,0 +1,89 @@
+"""The ``report`` command: from run folders to tables and curves."""
+
+from pathlib import Path
+
+from jsonargparse import ArgumentParser
+from rich.console import Console
+
+from lightning_extract.errors import InputError
+from lightning_extract.reports.collect import Run, find_run_folders, read_run, read_summary
+from lightning_extract.reports.curves import plot_groups
+from lightning_extract.reports.grouping import group_runs
+from lightning_extract.reports.rows import Row
+from lightning_extract.reports.tables import print_rows, run_record, write_csv, write_markdown
+
+
+def report(
+    runs: list[Path],
+    out: Path,
+    metrics: list[str] = ["agreement", "accuracy"],  # noqa: B006 (never changed)
+    include_unfinished: bool = False,
+) -> None:
+    """Writes tables and curves over seeds, grouped by experiment.
+
+    Runs of one experiment must agree in everything but the seed, the place of files and the hardware: a mean
+    over different experiments would be a false number.
+
+    Args:
+        runs: Run folders or folders that hold them, searched to any depth.
+        out: The folder to write table.md, table.csv, runs.csv and curves_<metric>.png to.
+        metrics: The metrics to draw against queries, by their column in metrics.csv.
+        include_unfinished: Count runs that have not spent their budget; otherwise a warning names each.
+
+    Raises:
+        InputError: A run is broken, its account does not add up, or an experiment is a mixture.
+    """
+    warnings = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+    collected, notes = _collect(runs, include_unfinished)
+    for note in notes:
+        warnings.print(f"warning: {note}", style="yellow")
+    if not collected:
+        raise InputError("all runs are unfinished; let them end or count them with --include_unfinished true")
+    groups = group_runs(collected)
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file; give a folder for the report")
+    out.mkdir(parents=True, exist_ok=True)
+    for metric in metrics:
+        for name in plot_groups(groups, metric, out / f"curves_{metric}.png"):
+            notes.append(f"{name} is not in curves_{metric}.png: a seed of it did not log {metric}.")
+            warnings.print(f"warning: {notes[-1]}", style="yellow")
+    rows = [Row(group) for group in groups.values()]
+    write_markdown(rows, notes, out / "table.md")
+    write_csv([row.record() for row in rows], out / "table.csv")
+    write_csv([run_record(run) for group in groups.values() for run in group], out / "runs.csv")
+    print_rows(rows, Console())
+
+
+def main(argv: list[str]) -> None:
+    """Reads the command line of ``report`` and runs it.
+
+    Args:
+        argv: What stands behind ``report``.
+
+    Raises:
+        InputError: As ``report``.
+    """
+    parser = ArgumentParser(prog="lightning-extract report", description="Tables and curves from run folders.")
+    # By hand, since jsonargparse wants a list as one word, "[a,b]", which no shell expands from runs/*.
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="Run folders or folders that hold them.")
+    parser.add_function_arguments(report, skip={"runs", "metrics"})
+    metric_help = "A column of metrics.csv to draw; may be repeated (absent: agreement and accuracy)."
+    parser.add_argument("--metric", action="append", type=str, help=metric_help)
+    arguments = parser.parse_args(argv)
+    chosen = {"metrics": arguments.metric} if arguments.metric else {}
+    report(arguments.runs, arguments.out, include_unfinished=arguments.include_unfinished, **chosen)
+
+
+def _collect(places: list[Path], include_unfinished: bool) -> tuple[list[Run], list[str]]:
+    runs, notes = [], []
+    for folder in find_run_folders(places):
+        if not (folder / "summary.json").exists():
+            notes.append(f"{folder} is left out: it has no summary.json, so the run was killed or still goes on.")
+        elif read_summary(folder)["status"] == "finished":
+            runs.append(read_run(folder))
+        elif include_unfinished:
+            runs.append(read_run(folder))
+            notes.append(f"{folder} is unfinished and counted all the same.")
+        else:
+            notes.append(f"{folder} is left out: it is unfinished.")
+    return runs, notes

@@ -1,0 +1,155 @@
+"""One row of a report: an experiment summarised over its seeds, in words and as numbers."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lightning_extract.reports.collect import Run
+from lightning_extract.reports.statistics import Estimate, estimate
+
+Value = Callable[[Run], float | None]
+
+
+def _at(point: str, metric: str) -> Value:
+    return lambda run: (run.summary[point] or {}).get(metric)
+
+
+def _single_clones(run: Run) -> float | None:
+    singles = [value for key, value in run.summary["final"].items() if key.startswith("accuracy_clone_")]
+    return sum(singles) / len(singles) if singles else None
+
+
+def _accuracy_ratio(run: Run) -> float:
+    return float(run.summary["final"]["accuracy"] / run.summary["victim_accuracy"])
+
+
+SHARES: dict[str, Value] = {
+    "final_accuracy": _at("final", "accuracy"),
+    "final_agreement": _at("final", "agreement"),
+    "final_single_clone_accuracy": _single_clones,
+    "accuracy_ratio": _accuracy_ratio,
+    "best_heldout_accuracy": _at("best_heldout", "accuracy"),
+    "best_heldout_agreement": _at("best_heldout", "agreement"),
+    "best_test_accuracy": _at("best_test", "accuracy"),
+    "best_test_agreement": _at("best_test", "agreement"),
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One experiment: what was attacked, at which price, with which success."""
+
+    group: Sequence[Run]
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What all seeds share."""
+        run = self.group[0]
+        return {
+            "experiment": run.experiment,
+            "attack": run.summary["attack"],
+            "access": run.summary["access"],
+            "input space": run.summary.get("input_space", "-"),
+            "data set": run.summary["victim"]["dataset"],
+        }
+
+    @property
+    def victim_accuracy(self) -> float:
+        """The victim's accuracy on the test set."""
+        return float(sum(run.summary["victim_accuracy"] for run in self.group) / len(self.group))
+
+    @property
+    def budget(self) -> int:
+        """The query budget, which the common config fixes."""
+        return int(self.group[0].summary["queries"]["budget"])
+
+    @property
+    def spent(self) -> list[int]:
+        """Queries truly spent by each seed."""
+        return [run.summary["queries"]["spent"] for run in self.group]
+
+    @property
+    def goals(self) -> dict[str, Estimate | None]:
+        """Queries to each accuracy goal, over the seeds that reached it."""
+        names = sorted({goal for run in self.group for goal in run.summary["queries_to_accuracy"]}, key=float)
+        return {goal: estimate(run.summary["queries_to_accuracy"].get(goal) for run in self.group) for goal in names}
+
+    @property
+    def collapsed(self) -> int:
+        """Seeds in which a collapse was found."""
+        return sum(bool(run.summary["collapse"]) for run in self.group)
+
+    @property
+    def shares(self) -> dict[str, Estimate | None]:
+        """Accuracies and agreements over seeds, as fractions."""
+        return {key: estimate(map(value, self.group)) for key, value in SHARES.items()}
+
+    def results(self) -> dict[str, str]:
+        """The readable row of the headline numbers."""
+        return {key: str(value) for key, value in self.identity.items()} | {
+            "n": str(len(self.group)),
+            "victim accuracy (%)": f"{100 * self.victim_accuracy:.2f}",
+            "final accuracy (%)": self._percent("final_accuracy"),
+            "clone / victim accuracy (%)": self._percent("accuracy_ratio"),
+            "final agreement (%)": self._percent("final_agreement"),
+        }
+
+    def choices(self) -> dict[str, str]:
+        """The readable row that sets other choices of the clone beside the final one."""
+        return self._label() | {
+            "accuracy: final": self._percent("final_accuracy"),
+            "accuracy: best held-out": self._percent("best_heldout_accuracy"),
+            "accuracy: best test": self._percent("best_test_accuracy"),
+            "accuracy: single clones": self._percent("final_single_clone_accuracy"),
+            "agreement: final": self._percent("final_agreement"),
+            "agreement: best held-out": self._percent("best_heldout_agreement"),
+            "agreement: best test": self._percent("best_test_agreement"),
+        }
+
+    def costs(self) -> dict[str, str]:
+        """The readable row of what it cost."""
+        low, high = min(self.spent), max(self.spent)
+        spread = f" ({low:,} to {high:,})" if low < high else ""
+        goals = [_goal(goal, cost, len(self.group)) for goal, cost in self.goals.items()]
+        return self._label() | {
+            "budget": f"{self.budget:,}",
+            "queries spent": f"{sum(self.spent) / len(self.spent):,.0f}{spread}",
+            "queries to accuracy": "; ".join(goals) or "-",
+            "collapsed": f"{self.collapsed} of {len(self.group)}",
+        }
+
+    def record(self) -> dict[str, Any]:
+        """The same as plain numbers; shares are fractions."""
+        record = {key.replace(" ", "_"): value for key, value in self.identity.items()} | {
+            "victim_accuracy": self.victim_accuracy,
+            "seeds": len(self.group),
+            "budget": self.budget,
+            "spent_mean": sum(self.spent) / len(self.spent),
+            "spent_min": min(self.spent),
+            "spent_max": max(self.spent),
+            "collapsed": self.collapsed,
+        }
+        goals = {f"queries_to_{goal}": cost for goal, cost in self.goals.items()}
+        for key, number in (self.shares | goals).items():
+            record[f"{key}_mean"] = number.mean if number else None
+            record[f"{key}_ci95"] = number.half_width if number else None
+            record[f"{key}_n"] = number.count if number else 0
+        return record
+
+    def _label(self) -> dict[str, str]:
+        return {"experiment": self.group[0].experiment, "n": str(len(self.group))}
+
+    def _percent(self, key: str) -> str:
+        number = self.shares[key]
+        if number is None:
+            return "-"
+        spread = "" if number.half_width is None else f" ± {100 * number.half_width:.2f}"
+        count = "" if number.count == len(self.group) else f" (n = {number.count})"
+        return f"{100 * number.mean:.2f}{spread}{count}"
+
+
+def _goal(goal: str, cost: Estimate | None, seeds: int) -> str:
+    if cost is None:
+        return f"{100 * float(goal):g} %: never (0 of {seeds})"
+    spread = "" if cost.half_width is None else f" ± {cost.half_width:,.0f}"
+    return f"{100 * float(goal):g} %: {cost.mean:,.0f}{spread} ({cost.count} of {seeds})"

@@ -1,0 +1,88 @@
+"""Means over seeds with their confidence intervals."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import sqrt
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import t as student_t
+
+from lightning_extract.errors import InputError
+from lightning_extract.reports.collect import Curve
+
+CONFIDENCE = 0.95  # DisGUIDE, AAAI 2023, section 5.1: means with 95 % intervals
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over seeds.
+
+    Args:
+        mean: The mean.
+        half_width: Half the confidence interval; None for one seed, which tells nothing of its spread.
+        count: How many seeds it rests on.
+    """
+
+    mean: float
+    half_width: float | None
+    count: int
+
+
+@dataclass(frozen=True)
+class MeanCurve:
+    """A metric against queries, averaged over seeds; ``half_widths`` is None for one seed."""
+
+    queries: NDArray[np.float64]
+    means: NDArray[np.float64]
+    half_widths: NDArray[np.float64] | None
+    count: int
+
+
+def estimate(values: Iterable[float | None]) -> Estimate | None:
+    """Mean and Student-t confidence interval of the values that exist.
+
+    Returns:
+        None where there is no value.
+
+    Example:
+        >>> result = estimate([1.0, 2.0, 3.0])
+        >>> result.mean, round(result.half_width, 4), result.count
+        (2.0, 2.4841, 3)
+    """
+    sample = np.array([value for value in values if value is not None], dtype=float)
+    if sample.size == 0:
+        return None
+    mean = float(sample.mean())
+    if sample.size == 1:
+        return Estimate(mean, None, 1)
+    return Estimate(mean, float(_half_widths(sample[:, None])[0]), sample.size)
+
+
+def mean_curve(curves: Sequence[Curve]) -> MeanCurve:
+    """Averages seeds that were evaluated at different queries.
+
+    Each is interpolated linearly on the union of all points inside the range that every seed covers.
+
+    Raises:
+        InputError: The seeds have no range in common.
+    """
+    start = max(curve.queries[0] for curve in curves)
+    end = min(curve.queries[-1] for curve in curves)
+    if start > end:
+        raise InputError(
+            f"no queries are covered by all seeds: one begins at {start:,.0f}, another ends at {end:,.0f}; "
+            "report them apart"
+        )
+    points = np.unique(np.concatenate([curve.queries for curve in curves]))
+    points = points[(points >= start) & (points <= end)]
+    values = np.stack([np.interp(points, curve.queries, curve.values) for curve in curves])
+    half_widths = _half_widths(values) if len(curves) > 1 else None
+    return MeanCurve(points, values.mean(axis=0), half_widths, len(curves))
+
+
+def _half_widths(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    count = len(values)
+    quantile = float(student_t.ppf((1 + CONFIDENCE) / 2, df=count - 1))
+    deviations: NDArray[np.float64] = values.std(axis=0, ddof=1)
+    return quantile * deviations / sqrt(count)

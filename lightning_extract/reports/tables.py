@@ -1,0 +1,68 @@
+"""The files and the print of a report: Markdown, CSV, terminal."""
+
+import csv
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from lightning_extract.reports.collect import Run, flatten
+from lightning_extract.reports.rows import Row
+
+NOTES = (
+    "± is half of a 95 % confidence interval (Student's t over the seeds, n of them); one seed has none.",
+    "Final is the attack's last clone (all clones voting), the headline.",
+    "Best held-out is chosen on bought answers, best test on the test set itself, which no attacker has.",
+    "Queries to a goal are averaged over the seeds that reached it, whose count stands beside.",
+)
+
+
+def write_markdown(rows: Sequence[Row], notes: Iterable[str], path: Path) -> None:
+    """Writes the tables as Markdown with what a reader must know below."""
+    parts = [_markdown(title, records) for title, records in _sections(rows).items()]
+    path.write_text("\n\n".join([*parts, "\n".join(f"- {note}" for note in [*NOTES, *notes])]) + "\n", encoding="utf-8")
+
+
+def write_csv(records: Sequence[dict[str, Any]], path: Path) -> None:
+    """Writes records with the union of their keys as columns; what a record lacks stays empty."""
+    columns = list(dict.fromkeys(key for record in records for key in record))
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(records)
+
+
+def run_record(run: Run) -> dict[str, Any]:
+    """One tidy row of a run: its folder and its whole summary, lists joined by semicolons."""
+    leaves = {
+        key: "; ".join(map(str, value)) if isinstance(value, list) else value for key, value in flatten(run.summary)
+    }
+    return {"folder": str(run.folder)} | leaves
+
+
+def print_rows(rows: Sequence[Row], console: Console) -> None:
+    """Prints the tables on the terminal."""
+    for title, records in _sections(rows).items():
+        table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        for heading in records[0]:
+            table.add_column(heading, overflow="fold", no_wrap=heading == "experiment")
+        for record in records:
+            table.add_row(*map(escape, record.values()))
+        console.print(table)
+
+
+def _sections(rows: Sequence[Row]) -> dict[str, list[dict[str, str]]]:
+    return {
+        "Results": [row.results() for row in rows],
+        "Final and other choices of the clone (%)": [row.choices() for row in rows],
+        "Queries": [row.costs() for row in rows],
+    }
+
+
+def _markdown(title: str, records: Sequence[dict[str, str]]) -> str:
+    lines = [list(records[0]), ["---"] * len(records[0]), *(list(record.values()) for record in records)]
+    return f"## {title}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines)

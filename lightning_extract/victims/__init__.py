@@ -1,0 +1,1 @@
+"""Victims: training, import, cards and loading."""

@@ -1,0 +1,101 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lightning_extract.errors import InputError
+from lightning_extract.reports.collect import find_run_folders, flatten, read_metrics, read_run
+
+
+def test_runs_are_found_once_at_any_depth(make_run, tmp_path):
+    first, second = make_run(seed=1), make_run(seed=0)
+    (tmp_path / "runs/latest").symlink_to(first)
+    killed = tmp_path / "runs/killed"
+    killed.mkdir()
+    (killed / "metrics.csv").write_text("queries,accuracy\n")
+    victim = tmp_path / "runs/victim"
+    victim.mkdir()
+    (victim / "metrics.csv").write_text("epoch,accuracy\n")
+    assert find_run_folders([tmp_path / "runs", first]) == [killed, second, first]
+
+
+def test_places_without_runs_are_refused(tmp_path):
+    with pytest.raises(InputError, match="no folder"):
+        find_run_folders([tmp_path / "absent"])
+    with pytest.raises(InputError, match="holds no run"):
+        find_run_folders([tmp_path])
+
+
+def test_flatten_names_leaves_by_their_path():
+    assert dict(flatten({"a": {"b": 1, "c": {}}, "d": [2]})) == {"a.b": 1, "a.c": {}, "d": [2]}
+
+
+def test_a_run_is_read(make_run):
+    run = read_run(make_run(experiment="x", seed=3))
+    assert (run.experiment, run.seed, run.finished) == ("x", 3, True)
+    assert run.curves.keys() == {"accuracy", "agreement", "kl"}
+    np.testing.assert_array_equal(run.curves["accuracy"].queries, [0, 400, 1000])
+    np.testing.assert_array_equal(run.curves["kl"], [[400, 1000], [1.5, 0.5]])
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "header"),
+        ("queries,accuracy\n", "header"),
+        ("step,accuracy\n1,0.5\n", "header"),
+        ("queries,accuracy\n5,0.5\n5,0.6\n", "line 3.*do not increase"),
+        ("queries,accuracy\n5,0.5\n4,0.6\n", "line 3.*do not increase"),
+        ("queries,accuracy\n2.5,0.5\n", "line 2"),
+        ("queries,accuracy\n5,half\n", "line 2"),
+        ("queries,accuracy\n5\n", "line 2"),
+        ("queries,accuracy\n,0.5\n", "line 2"),
+    ],
+)
+def test_broken_metrics_are_refused(tmp_path, text, reason):
+    path = tmp_path / "metrics.csv"
+    path.write_text(text)
+    with pytest.raises(InputError, match=reason):
+        read_metrics(path)
+
+
+def test_queries_logged_as_floats_are_read(tmp_path):
+    path = tmp_path / "metrics.csv"
+    path.write_text("queries,accuracy\n38400.0,0.5\n2e7,0.9\n")
+    np.testing.assert_array_equal(read_metrics(path)["accuracy"].queries, [38_400, 20_000_000])
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"queries.by_phase": {"clone": 999}}, "phases sum to 999 queries but 1,000"),
+        ({"queries.budget": 999}, "1,000 queries were spent of a budget of 999"),
+        ({"queries.after_stop": 2}, "2 queries came after"),
+        ({"final.queries": 1001}, "evaluated at 1,001"),
+        (
+            {"queries.spent": 900, "queries.by_phase": {"clone": 900}, "final.queries": 900},
+            "evaluated at 1,000",
+        ),
+    ],
+)
+def test_an_account_that_does_not_add_up_is_refused(make_run, changes, reason):
+    with pytest.raises(InputError, match=f"does not add up.*{reason}"):
+        read_run(make_run(summary=changes))
+
+
+@pytest.mark.parametrize("file", ["summary.json", "config.yaml", "metrics.csv"])
+@pytest.mark.parametrize("content", [None, "", "{[", b"\xff\xfe"])
+def test_a_broken_file_is_named(make_run, file, content):
+    path: Path = make_run() / file
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(InputError, match=file):
+        read_run(path.parent)
+
+
+def test_another_format_and_a_missing_key_are_refused(make_run):
+    with pytest.raises(InputError, match="format_version 2"):
+        read_run(make_run(seed=0, summary={"format_version": 2}))
+    with pytest.raises(InputError, match=r'lacks "final\.queries"'):
+        read_run(make_run(seed=1, summary={"final": {}}))

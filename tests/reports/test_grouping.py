@@ -1,0 +1,67 @@
+import pytest
+
+from lightning_extract.errors import InputError
+from lightning_extract.reports.collect import read_run
+from lightning_extract.reports.grouping import group_runs
+
+
+def group(*folders):
+    return group_runs(read_run(folder) for folder in folders)
+
+
+def test_groups_are_sorted_by_experiment_and_seed(make_run):
+    groups = group(make_run("b", 1), make_run("a", 5), make_run("b", 0))
+    assert [(name, [run.seed for run in runs]) for name, runs in groups.items()] == [
+        ("a", [5]),
+        ("b", [0, 1]),
+    ]
+
+
+def test_seed_place_and_hardware_may_differ(make_run):
+    elsewhere = {
+        "trainer.devices": 8,
+        "trainer.accelerator": "cpu",
+        "trainer.strategy": {"class_path": "DDPStrategy", "init_args": {"timeout": 1}},
+        "trainer.logger": {"class_path": "WandbLogger"},
+        "model.init_args.threat_model.victim": "elsewhere/a",
+        "data.init_args.root": "elsewhere",
+        "run_dir": "elsewhere/seed_1",
+    }
+    assert len(group(make_run(seed=0), make_run(seed=1, config=elsewhere))["toy"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"model.init_args.batch_size": 128},
+            "model.init_args.batch_size is 256 in .*seed_0 and 128 in .*seed_1",
+        ),
+        (
+            {"model.init_args.victim_noise": 0.1},
+            "model.init_args.victim_noise is absent in .*seed_0 and 0.1 in .*seed_1",
+        ),
+        ({"trainer.precision": "bf16-mixed"}, "trainer.precision is 32-true"),
+        ({"data.init_args.dataset": "cifar100"}, "data.init_args.dataset is cifar10"),
+        ({"note": "new key"}, "note is absent"),
+    ],
+)
+def test_a_mixture_is_refused_with_the_key_and_two_folders(make_run, changes, message):
+    with pytest.raises(InputError, match=message):
+        group(make_run(seed=0), make_run(seed=1, config=changes))
+
+
+def test_the_difference_of_a_third_run_is_seen(make_run):
+    with pytest.raises(InputError, match=r"seed_0 .*seed_2"):
+        group(make_run(seed=0), make_run(seed=1), make_run(seed=2, config={"model.class_path": "DFME"}))
+
+
+def test_another_victim_is_refused(make_run):
+    with pytest.raises(InputError, match=r"victim.weights_sha256 is abc in .*seed_0 and xyz in .*seed_1"):
+        group(make_run(seed=0), make_run(seed=1, summary={"victim.weights_sha256": "xyz"}))
+
+
+def test_a_seed_counts_once(make_run):
+    make_run("other", 7)
+    with pytest.raises(InputError, match=r"seed 7 in .*first and in .*second"):
+        group(make_run(seed=7, folder="first"), make_run(seed=7, folder="second"))

@@ -1,0 +1,100 @@
+import csv
+
+import pytest
+
+from lightning_extract.errors import InputError
+from lightning_extract.reports import main, report
+
+FILES = ["curves_accuracy.png", "curves_agreement.png", "runs.csv", "table.csv", "table.md"]
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def records(path):
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_whole_report(make_run, tmp_path, capsys):
+    for seed, accuracy in enumerate([0.80, 0.82]):
+        make_run("b_soft", seed, accuracy)
+    make_run("a_single", 0, 0.7)
+    report([tmp_path / "runs"], tmp_path / "out")
+    assert sorted(contents(tmp_path / "out")) == FILES
+    rows = records(tmp_path / "out/table.csv")
+    assert [row["experiment"] for row in rows] == ["a_single", "b_soft"]
+    assert rows[0]["final_accuracy_ci95"] == ""
+    assert float(rows[1]["final_accuracy_mean"]) == pytest.approx(0.81)
+    runs = records(tmp_path / "out/runs.csv")
+    assert [(row["experiment"], row["seed"]) for row in runs] == [
+        ("a_single", "0"),
+        ("b_soft", "0"),
+        ("b_soft", "1"),
+    ]
+    assert "81.00 ± 12.71" in (tmp_path / "out/table.md").read_text()
+    assert "Results" in capsys.readouterr().out
+
+
+def test_the_order_of_runs_does_not_matter(make_run, tmp_path):
+    folders = [make_run("x", seed, 0.7 + seed / 10) for seed in range(3)]
+    report(folders, tmp_path / "one")
+    report(folders[::-1], tmp_path / "two")
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+
+
+def test_unfinished_runs_are_left_out_visibly(make_run, tmp_path, capsys):
+    make_run("x", 0)
+    unfinished = make_run("x", 1, summary={"status": "unfinished"})
+    killed = make_run("x", 2)
+    (killed / "summary.json").unlink()
+    report([tmp_path / "runs"], tmp_path / "out")
+    warning = capsys.readouterr().err
+    assert f"{unfinished} is left out" in warning
+    assert f"{killed} is left out" in warning
+    assert str(unfinished) in (tmp_path / "out/table.md").read_text()
+    assert records(tmp_path / "out/table.csv")[0]["seeds"] == "1"
+    report([tmp_path / "runs"], tmp_path / "all", include_unfinished=True)
+    assert f"{unfinished} is unfinished" in capsys.readouterr().err
+    assert records(tmp_path / "all/table.csv")[0]["seeds"] == "2"
+
+
+def test_a_broken_unfinished_run_does_not_stop_the_report(make_run, tmp_path):
+    make_run("x", 0)
+    make_run("x", 1, summary={"status": "unfinished", "final": {}}, metrics="")
+    report([tmp_path / "runs"], tmp_path / "out")
+    assert records(tmp_path / "out/table.csv")[0]["seeds"] == "1"
+
+
+def test_nothing_finished_is_refused(make_run, tmp_path):
+    make_run(summary={"status": "unfinished"})
+    with pytest.raises(InputError, match="all runs are unfinished"):
+        report([tmp_path / "runs"], tmp_path / "out")
+
+
+def test_a_refused_report_writes_nothing(make_run, tmp_path):
+    make_run("x", 0)
+    make_run("x", 1, config={"model.init_args.batch_size": 1})
+    with pytest.raises(InputError, match="mixes"):
+        report([tmp_path / "runs"], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(InputError, match="is a file"):
+        report([tmp_path / "runs/x/seed_0"], tmp_path / "runs/x/seed_0/config.yaml")
+
+
+def test_the_command_line(make_run, tmp_path, capsys):
+    folders = [str(make_run("x", seed)) for seed in range(2)]
+    main([*folders, "--out", str(tmp_path / "out"), "--metric", "kl", "--metric", "accuracy"])
+    assert sorted(contents(tmp_path / "out")) == ["curves_accuracy.png", "curves_kl.png", *FILES[2:]]
+    main(["--out", str(tmp_path / "default"), *folders])
+    assert sorted(contents(tmp_path / "default")) == FILES
+    with pytest.raises(InputError, match="f1"):
+        main([*folders, "--out", str(tmp_path / "out"), "--metric", "f1"])
+    with pytest.raises(SystemExit) as stop:
+        main(["--help"])
+    help_text = capsys.readouterr().out
+    assert stop.value.code == 0
+    assert "--metric" in help_text
+    assert "--include_unfinished" in help_text
+    assert "--metrics" not in help_text

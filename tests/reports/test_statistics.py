@@ -1,0 +1,59 @@
+import math
+
+import numpy as np
+import pytest
+
+from lightning_extract.errors import InputError
+from lightning_extract.reports.collect import Curve
+from lightning_extract.reports.statistics import Estimate, estimate, mean_curve
+
+
+def curve(queries, values):
+    return Curve(np.array(queries, dtype=float), np.array(values, dtype=float))
+
+
+def test_two_seeds_by_hand():
+    # One degree of freedom is Cauchy's distribution: its 97.5 % quantile is tan(0.475 pi) = 12.7062.
+    # The deviation is 0.02 / sqrt(2), over sqrt(2) seeds: 0.01.
+    result = estimate([0.90, 0.92])
+    assert result is not None
+    assert result.half_width is not None
+    assert result.mean == pytest.approx(0.91)
+    assert result.half_width == pytest.approx(math.tan(0.475 * math.pi) * 0.01)
+    assert result.half_width == pytest.approx(0.127062, abs=1e-6)
+
+
+def test_three_and_five_seeds_by_hand():
+    # Two degrees of freedom: t = 4.302653; 1, 2, 3 deviate by 1.
+    three = estimate([1, 2, 3])
+    assert three is not None
+    assert three.half_width == pytest.approx(4.302653 / math.sqrt(3), rel=1e-6)
+    # Four: t = 2.776445; 1 to 5 deviate by sqrt(2.5).
+    five = estimate([1, 2, 3, 4, 5])
+    assert five is not None
+    assert five.half_width == pytest.approx(2.776445 * math.sqrt(2.5 / 5), rel=1e-6)
+
+
+def test_one_seed_has_no_interval_and_none_has_no_estimate():
+    assert estimate([0.5]) == Estimate(0.5, None, 1)
+    assert estimate([None, 0.5]) == Estimate(0.5, None, 1)
+    assert estimate([None]) is None
+
+
+def test_a_mean_curve_interpolates_in_the_common_range():
+    mean = mean_curve([curve([0, 10, 30], [0, 1, 3]), curve([5, 20, 40], [1, 4, 8])])
+    np.testing.assert_array_equal(mean.queries, [5, 10, 20, 30])
+    # First seed: queries / 10. Second: 1 at 5, 4 at 20, 8 at 40, straight between.
+    np.testing.assert_allclose(mean.means, [(0.5 + 1) / 2, (1 + 2) / 2, (2 + 4) / 2, (3 + 6) / 2])
+    np.testing.assert_allclose(mean.half_widths, 12.7062047 * np.array([0.25, 0.5, 1.0, 1.5]))
+
+
+def test_one_seed_stays_as_it_is():
+    mean = mean_curve([curve([1, 2], [3, 4])])
+    np.testing.assert_array_equal(mean.means, [3, 4])
+    assert mean.half_widths is None
+
+
+def test_seeds_without_a_common_range_are_refused():
+    with pytest.raises(InputError, match="begins at 3, another ends at 2"):
+        mean_curve([curve([1, 2], [0, 0]), curve([3, 4], [0, 0])])

@@ -1,0 +1,25 @@
+import csv
+
+from lightning_extract.reports.tables import run_record, write_csv, write_markdown
+
+
+def test_a_run_is_one_flat_row(row):
+    record = run_record(row.group[1])
+    assert record["queries.by_phase.clone"] == 900
+    assert record["collapse"] == "label entropy"
+    assert record["final.accuracy"] == 0.82
+
+
+def test_csv_has_the_union_of_columns(tmp_path):
+    write_csv([{"a": 1, "b": None}, {"a": 2, "c": "x"}], tmp_path / "t.csv")
+    with (tmp_path / "t.csv").open() as file:
+        assert list(csv.DictReader(file)) == [{"a": "1", "b": "", "c": ""}, {"a": "2", "b": "", "c": "x"}]
+
+
+def test_markdown_rows_have_as_many_cells_as_the_header(row, tmp_path):
+    write_markdown([row, row], ["a note"], tmp_path / "t.md")
+    lines = (tmp_path / "t.md").read_text().splitlines()
+    counts = [line.count("|") for line in lines if line.startswith("|")]
+    assert len(counts) == 12
+    assert all(len(set(counts[i : i + 4])) == 1 for i in (0, 4, 8))
+    assert lines[-1] == "- a note"
