@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jsonargparse import auto_cli
 from jsonargparse.typing import PositiveInt
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
@@ -31,8 +32,14 @@ from lightning_extract.oracle import QueryBudgetExceeded
 from lightning_extract.parser import OneLineErrorParser
 from lightning_extract.reports.report import main as report_command
 from lightning_extract.reports.run_view import show_run
-from lightning_extract.victims.importing import main as import_victim_command
+from lightning_extract.victims.importing import import_victim
 from lightning_extract.victims.training import VictimTraining  # noqa: F401
+
+
+def import_victim_command(argv: list[str]) -> None:
+    """Reads the command line of ``import-victim`` and runs it."""
+    auto_cli(import_victim, args=argv, prog="lightning-extract import-victim")
+
 
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "report": report_command,
@@ -217,9 +224,19 @@ def main(argv: Sequence[str] | None = None) -> None:
             COMMANDS[arguments[0]](arguments[1:])
         else:
             run_cli(argv)
-    except (InputError, QueryBudgetExceeded) as error:
-        print(f"lightning-extract: error: {error}", file=sys.stderr)
+    except Exception as error:
+        complaint = _find_complaint(error)
+        if complaint is None:
+            raise
+        print(f"lightning-extract: error: {complaint}", file=sys.stderr)
         sys.exit(2)
+
+
+def _find_complaint(error: BaseException | None) -> BaseException | None:
+    """The message to the user behind an exception: jsonargparse and Lightning wrap what a constructor raises."""
+    while error is not None and not isinstance(error, (InputError, QueryBudgetExceeded)):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def run_cli(arguments: Sequence[str] | None = None) -> ExtractCLI:

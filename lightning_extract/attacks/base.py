@@ -87,6 +87,11 @@ class ExtractionAttack(LightningModule, ABC):
         optimizer.step()
         optimizer.zero_grad()
 
+    def clone_logits(self, samples: Tensor) -> Tensor:
+        """Logits ``(S, B, K)`` of all clones for samples ``(B, C, H, W)`` in the input space."""
+        logits: Tensor = self.clones(samples.to(self.dtype))
+        return logits
+
     def describe_missing(self) -> list[str]:
         """What must be put in place before the attack can start, a sentence each."""
         missing = describe_missing_victim(self.threat_model.victim)
@@ -158,7 +163,7 @@ class ExtractionAttack(LightningModule, ABC):
         if batch_idx not in self._reference:
             self._reference[batch_idx] = self.oracle.reference(samples)
         victim = self._reference[batch_idx]
-        logits = self.clones(samples)
+        logits = self.clone_logits(samples)
         self.vote_quality.update(soft_vote(logits), victim, labels)
         for quality, member in zip(self.clone_quality, logits, strict=True):
             quality.update(soft_vote(member[None]), victim, labels)
@@ -170,7 +175,7 @@ class ExtractionAttack(LightningModule, ABC):
 
     def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """The extracted model's class probabilities ``(B, K)`` for images ``(B, C, H, W)`` in [-1, 1]."""
-        return soft_vote(self.clones(self.oracle.to_input_space(batch[0])))
+        return soft_vote(self.clone_logits(self.oracle.to_input_space(batch[0])))
 
     def on_validation_epoch_end(self) -> None:
         """Logs one row: quality of the soft vote and of each clone, and what training has gathered since the last."""

@@ -97,10 +97,11 @@ class DataFreeAttack(ExtractionAttack):
             answers = self.oracle.query(samples, "clone")
             self.query_labels.update(answers if answers.ndim == 1 else answers.argmax(dim=1))
             if every and step == 0 and iteration % every == every - 1:
-                self.heldout.add(samples, answers, self.draws.python)
+                self.heldout.add(*self.gather(samples, answers), self.draws.python)
             else:
                 self.imitate(samples, answers)
-                self.remember(samples, answers)
+                if self.replay_buffer is not None:
+                    self.replay_buffer.add(*self.gather(samples, answers))
 
     def replay_phase(self) -> None:
         """Trains every clone on batches drawn from the replay; free of queries."""
@@ -116,7 +117,7 @@ class DataFreeAttack(ExtractionAttack):
         """One step of every clone towards the victim's answers on the same batch."""
         optimizer = self.clone_optimizer
         with self.toggled_optimizer(optimizer):
-            loss = sum((self.clone_loss(logits, answers) for logits in self.clones(samples.to(self.dtype))), torch.tensor(0.0))
+            loss = torch.stack([self.clone_loss(logits, answers) for logits in self.clone_logits(samples)]).sum()
             self.update(optimizer, loss)
         self.clone_loss_mean.update(loss.detach() / len(self.clones))
 
@@ -128,12 +129,11 @@ class DataFreeAttack(ExtractionAttack):
         return loss(logits, answers.to(torch.promote_types(logits.dtype, torch.float32)))
 
     @torch.no_grad()
-    def remember(self, samples: Tensor, answers: Tensor) -> None:
-        """Puts the global batch into the replay of every process."""
-        if self.replay_buffer is not None:
-            if self.trainer.world_size > 1:
-                samples, answers = (self.all_gather(part).flatten(0, 1) for part in (samples, answers))
-            self.replay_buffer.add(samples, answers)
+    def gather(self, samples: Tensor, answers: Tensor) -> tuple[Tensor, Tensor]:
+        """The global batch, on every process in the same order, from the processes' shares."""
+        if self.trainer.world_size == 1:
+            return samples, answers
+        return self.all_gather(samples).flatten(0, 1), self.all_gather(answers).flatten(0, 1)
 
     # Set-up and optimizers.
 
@@ -207,9 +207,8 @@ class DataFreeAttack(ExtractionAttack):
         matches = []
         for samples, answers in self.heldout.batches:
             labels = answers if answers.ndim == 1 else answers.argmax(dim=1)
-            matches.append((soft_vote(self.clones(samples)).argmax(dim=1) == labels).float())
-        mean: Tensor = self.all_gather(torch.cat(matches).mean())
-        return mean.mean()
+            matches.append(soft_vote(self.clone_logits(samples)).argmax(dim=1) == labels)
+        return torch.cat(matches).float().mean()
 
     @property
     def replay_folder(self) -> Path:

@@ -19,7 +19,7 @@ class EvaluationData(LightningDataModule):
         root: Folder that holds the named data sets, in torchvision's layout.
         image_size: Height and width to resize to, in pixels; 32 is what DFME's and DisGUIDE's networks take.
         channels: 1 (grey) or 3 (colour); the data set's own when not given, 3 for a folder.
-        eval_batch_size: Largest number of images a batch in evaluation, over all processes; changes no result.
+        eval_batch_size: Images an evaluation batch, over all processes; changes no result.
         download: Fetch a named data set that is missing; needs a network.
     """
 
@@ -95,7 +95,7 @@ class EvaluationData(LightningDataModule):
         return self._evaluation_batches()
 
     def process_rank(self) -> tuple[int, int]:
-        """This process's rank and the number of processes."""
+        """Rank of this process, and the number of processes."""
         return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
 
     def _evaluation_batches(self) -> DataLoader[tuple[Tensor, Tensor]]:

@@ -75,5 +75,5 @@ class _EpochOfIterations(Sampler[int]):
         return self.length
 
     def __iter__(self) -> Iterator[int]:
-        start = self.epoch * self.length
-        return iter(range(start, start + self.length))
+        # Evaluated at the first item, not before: a resumed fit asks for the iterator, then announces the epoch.
+        yield from range(self.epoch * self.length, (self.epoch + 1) * self.length)

@@ -84,7 +84,7 @@ class RankShare(Sampler[Tensor]):
 
     Args:
         num_images: Number of images.
-        batch_size: Largest number of images a batch, over all processes.
+        batch_size: Images a batch, over all processes.
         rank: This process.
         world_size: Number of processes.
 

@@ -23,7 +23,7 @@ class ImageData(EvaluationData):
         image_size: Height and width to resize to, in pixels; 32 is what DFME's and DisGUIDE's networks take.
         channels: 1 (grey) or 3 (colour); the data set's own when not given, 3 for a folder.
         batch_size: Images a training batch, over all processes; 128 is DFAD's, where DFME's victim comes from.
-        eval_batch_size: Largest number of images a batch in evaluation, over all processes; changes no result.
+        eval_batch_size: Images an evaluation batch, over all processes; changes no result.
         download: Fetch a named data set that is missing; needs a network.
     """
 

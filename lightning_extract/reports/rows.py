@@ -97,13 +97,13 @@ class Row:
     def choices(self) -> dict[str, str]:
         """The readable row that sets other choices of the clone beside the final one."""
         return self._label() | {
-            "accuracy: final": self._percent("final_accuracy"),
-            "accuracy: best held-out": self._percent("best_heldout_accuracy"),
-            "accuracy: best test": self._percent("best_test_accuracy"),
-            "accuracy: single clones": self._percent("final_single_clone_accuracy"),
-            "agreement: final": self._percent("final_agreement"),
-            "agreement: best held-out": self._percent("best_heldout_agreement"),
-            "agreement: best test": self._percent("best_test_agreement"),
+            "final accuracy (%)": self._percent("final_accuracy"),
+            "best held-out accuracy (%)": self._percent("best_heldout_accuracy"),
+            "best test accuracy (%)": self._percent("best_test_accuracy"),
+            "single clones' accuracy (%)": self._percent("final_single_clone_accuracy"),
+            "final agreement (%)": self._percent("final_agreement"),
+            "best held-out agreement (%)": self._percent("best_heldout_agreement"),
+            "best test agreement (%)": self._percent("best_test_agreement"),
         }
 
     def costs(self) -> dict[str, str]:

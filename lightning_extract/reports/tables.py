@@ -13,6 +13,7 @@ from rich.table import Table
 from lightning_extract.reports.collect import Run, flatten
 from lightning_extract.reports.rows import Row
 
+LABEL_WIDTH, CELL_WIDTH = 30, 24  # characters on the terminal
 NOTES = (
     "± is half of a 95 % confidence interval (Student's t over the seeds, n of them); one seed has none.",
     "Final is the attack's last clone (all clones voting), the headline.",
@@ -45,20 +46,22 @@ def run_record(run: Run) -> dict[str, Any]:
 
 
 def print_rows(rows: Sequence[Row], console: Console) -> None:
-    """Prints the tables on the terminal."""
-    for title, records in _sections(rows).items():
-        table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-        for heading in records[0]:
-            table.add_column(heading, overflow="fold", no_wrap=heading == "experiment")
-        for record in records:
-            table.add_row(*map(escape, record.values()))
+    """Prints the same numbers on the terminal, one column an experiment and as many beside each other as fit."""
+    beside = max(1, (console.width - LABEL_WIDTH) // CELL_WIDTH)
+    for start in range(0, len(rows), beside):
+        records = [row.results() | row.choices() | row.costs() for row in rows[start : start + beside]]
+        table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        for heading in ("experiment", *(record.pop("experiment") for record in records)):
+            table.add_column(escape(heading), overflow="fold")
+        for key in records[0]:
+            table.add_row(key, *(escape(record[key]) for record in records))
         console.print(table)
 
 
 def _sections(rows: Sequence[Row]) -> dict[str, list[dict[str, str]]]:
     return {
         "Results": [row.results() for row in rows],
-        "Final and other choices of the clone (%)": [row.choices() for row in rows],
+        "Final and other choices of the clone": [row.choices() for row in rows],
         "Queries": [row.costs() for row in rows],
     }
 

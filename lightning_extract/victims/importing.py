@@ -1,13 +1,11 @@
 """Victims that were trained elsewhere."""
 
 import hashlib
-import pickle
 import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -109,15 +107,15 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             if path.suffix == ".safetensors"
             else torch.load(path, map_location="cpu", weights_only=True)
         )
-    except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, KeyError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    except Exception as error:  # a damaged file leads the readers into every kind of error
         raise InputError(
-            f"{path} cannot be read as plain weights ({reason}); save them with torch.save(network.state_dict(), path)"
+            f"{path} cannot be read as plain weights ({type(error).__name__}: damaged, or more than tensors); "
+            "save them with torch.save(network.state_dict(), path)"
         ) from error
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
     if not isinstance(content, dict) or not content or not all(isinstance(v, Tensor) for v in content.values()):
         raise InputError(f"{path} holds no state_dict of tensors; save one with torch.save(network.state_dict(), path)")
     if all(name.startswith("module.") for name in content):
-        content = {name.removeprefix("module."): tensor for name, tensor in content.items()}
-    return content
+        return {name.removeprefix("module."): tensor for name, tensor in content.items()}
+    return dict(content)

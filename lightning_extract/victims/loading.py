@@ -65,7 +65,9 @@ def load_victim(victim: str | Path) -> tuple[nn.Module, VictimCard]:
     try:
         tensors = load(weights)
     except SafetensorError as error:
-        raise InputError(f"{folder / WEIGHTS_FILE} is no safetensors file ({error}); import the victim again") from error
+        raise InputError(
+            f"{folder / WEIGHTS_FILE} is no safetensors file ({error}); import the victim again"
+        ) from error
     network = build_classifier(card.network, card.num_classes, card.channels, card.image_size)
     load_weights(network, tensors, f"{folder / WEIGHTS_FILE}", f"{card.network} with {card.num_classes} classes")
     return network.eval().requires_grad_(False), card
@@ -121,7 +123,9 @@ def check_finite(tensors: dict[str, Tensor], source: str) -> None:
     """
     for name, tensor in tensors.items():
         if not bool(torch.isfinite(tensor).all()):
-            raise InputError(f"{source}: {name} is not finite; the training diverged, lower the learning rate and repeat")
+            raise InputError(
+                f"{source}: {name} is not finite; the training diverged, lower the learning rate and repeat"
+            )
 
 
 def save_victim(
@@ -144,7 +148,16 @@ def save_victim(
     Args:
         folder: Where; made when missing.
         weights: The trained network, which takes normalised images.
-        network: Its name for ``build_classifier``; the other arguments are the card's.
+        network: Its name for ``build_classifier``.
+        num_classes: Number of classes.
+        channels: 1 for grey, 3 for colour.
+        image_size: Height and width in pixels.
+        dataset: What it was trained on.
+        mean: Channel means of its normalisation, of images in [0, 1].
+        std: Channel deviations of the same.
+        test_accuracy: Fraction of the split answered correctly, or None.
+        recipe: How it was trained, or where it comes from.
+        split: What the accuracy was measured on.
 
     Raises:
         InputError: A weight is not finite, or a value of the card is impossible.

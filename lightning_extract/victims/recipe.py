@@ -1,5 +1,6 @@
 """Optimizer and schedule in words and numbers, for a victim's card."""
 
+from collections import Counter
 from typing import Any
 
 from torch.optim import Optimizer
@@ -8,25 +9,33 @@ from torch.optim import Optimizer
 def describe_recipe(optimizer: Any, scheduler: Any) -> dict[str, Any]:
     """Class names and settings of an optimizer and a learning-rate schedule.
 
+    A setting that the schedule keeps for itself, as OneCycleLR its pct_start, is not seen.
+
     Raises:
         TypeError: There is not exactly one optimizer.
     """
     if not isinstance(optimizer, Optimizer):
         raise TypeError(f"expected one optimizer, got {optimizer!r}")
+    # A schedule leaves its bounds in the group, as OneCycleLR its max_lr.
+    group = optimizer.param_groups[0]
+    added = {name: group[name] for name in sorted(group.keys() - optimizer.defaults.keys() - {"params", "initial_lr"})}
     return {
         "optimizer": {"class": type(optimizer).__name__, **_settings(optimizer.defaults)},
-        "lr_scheduler": {"class": type(scheduler).__name__, **_settings(scheduler.state_dict())},
+        "lr_scheduler": {"class": type(scheduler).__name__, **_settings(scheduler.state_dict()), **_settings(added)},
     }
 
 
 def _settings(values: dict[str, Any]) -> dict[str, Any]:
-    """What was set: plain numbers and lists of them, no counters, and neither off nor none."""
+    """What was set, as JSON has it: no counters, and neither off nor none."""
+    # MultiStepLR keeps its milestones as a Counter.
+    plain = {name: sorted(v.elements()) if isinstance(v, Counter) else v for name, v in values.items()}
+    plain = {name: list(v) if isinstance(v, tuple) else v for name, v in plain.items()}
     return {
         name: value
-        for name, value in values.items()
+        for name, value in plain.items()
         if not name.startswith("_")
         and name not in ("last_epoch", "base_lrs", "verbose")
         and value is not None
         and value is not False
-        and isinstance(value, bool | int | float | str)
+        and isinstance(value, bool | int | float | str | list)
     }

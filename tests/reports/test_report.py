@@ -34,7 +34,7 @@ def test_a_whole_report(make_run, tmp_path, capsys):
         ("b_soft", "1"),
     ]
     assert "81.00 ± 12.71" in (tmp_path / "out/table.md").read_text()
-    assert "Results" in capsys.readouterr().out
+    assert "81.00 ± 12.71" in capsys.readouterr().out
 
 
 def test_the_order_of_runs_does_not_matter(make_run, tmp_path):

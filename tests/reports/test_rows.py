@@ -19,9 +19,9 @@ def test_choices_by_hand(row):
     choices = row.choices()
     assert choices["experiment"] == "toy"
     assert choices["n"] == "2"
-    assert choices["accuracy: final"] == choices["accuracy: best test"] == "81.00 ± 12.71"
-    assert choices["accuracy: single clones"] == "78.00 ± 12.71"  # 3 points below
-    assert choices["accuracy: best held-out"] == "80.00 (n = 1)"
+    assert choices["final accuracy (%)"] == choices["best test accuracy (%)"] == "81.00 ± 12.71"
+    assert choices["single clones' accuracy (%)"] == "78.00 ± 12.71"  # 3 points below
+    assert choices["best held-out accuracy (%)"] == "80.00 (n = 1)"
 
 
 def test_costs_by_hand(row):

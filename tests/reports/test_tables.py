@@ -1,6 +1,8 @@
 import csv
 
-from lightning_extract.reports.tables import run_record, write_csv, write_markdown
+from rich.console import Console
+
+from lightning_extract.reports.tables import print_rows, run_record, write_csv, write_markdown
 
 
 def test_a_run_is_one_flat_row(row):
@@ -23,3 +25,14 @@ def test_markdown_rows_have_as_many_cells_as_the_header(row, tmp_path):
     assert len(counts) == 12
     assert all(len(set(counts[i : i + 4])) == 1 for i in (0, 4, 8))
     assert lines[-1] == "- a note"
+
+
+def test_the_terminal_shows_every_number_in_a_narrow_window(row, capsys):
+    print_rows([row, row, row], Console(width=80))
+    lines = capsys.readouterr().out.splitlines()
+    assert max(len(line) for line in lines) <= 80
+    cells = [line.split("  ") for line in lines if "final accuracy (%)" in line]
+    assert [sum("81.00 ± 12.71" in cell for cell in line) for line in cells] == [2, 1]
+    print_rows([row, row, row], Console(width=120))
+    wide = next(line for line in capsys.readouterr().out.splitlines() if "final accuracy (%)" in line)
+    assert wide.count("81.00 ± 12.71") == 3

@@ -1,0 +1,147 @@
+"""What every attack must keep; a new attack is found by itself."""
+
+import inspect
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning_extract.attacks import DataFreeAttack, ExtractionAttack
+from lightning_extract.errors import InputError
+from lightning_extract.victims.loading import load_victim
+
+from tests.miniature import ATTACKS, config_of, fit
+from tests.state import assert_same_state, final_state
+
+BUDGET = "--model.threat_model.query_budget"
+every_attack = pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.__name__)
+
+
+@every_attack
+def test_declared_cost_is_what_the_account_says(attack: type[ExtractionAttack]) -> None:
+    cli = fit(config_of(attack))
+    model, ledger = cli.model, cli.model.ledger
+    iterations, left = divmod(ledger.budget, model.queries_per_iteration)
+    assert left > 0, "the miniature budget must not divide, or the remainder is not tested"
+    assert ledger.spent == iterations * model.queries_per_iteration
+    assert model.oracle.answered == ledger.spent
+    assert ledger.remaining == left
+
+
+@every_attack
+def test_fill_spends_the_budget_exactly(attack: type[ExtractionAttack]) -> None:
+    cli = fit(config_of(attack), "run", "--model.threat_model.remainder", "fill")
+    assert cli.model.ledger.remaining == 0
+    assert cli.model.oracle.answered == cli.model.ledger.budget
+
+
+@every_attack
+def test_victim_stays_untouched_and_out_of_reach(attack: type[ExtractionAttack]) -> None:
+    model = fit(config_of(attack)).model
+    original, _ = load_victim(model.threat_model.victim)
+    victim = model.oracle._network
+    assert not victim.training
+    for name, value in victim.state_dict().items():
+        assert torch.equal(value, original.state_dict()[name]), name
+    inside = {id(module) for module in model.modules()}
+    assert not inside & {id(module) for module in victim.modules()}
+    stored = {id(parameter) for parameter in model.parameters()}
+    assert not stored & {id(parameter) for parameter in victim.parameters()}
+    model.train()
+    assert not victim.training
+
+
+@every_attack
+def test_each_phase_changes_its_own_network_only(
+    attack: type[ExtractionAttack], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not issubclass(attack, DataFreeAttack):
+        pytest.fail("state which phases this kind of attack has")
+    changed: dict[str, set[str]] = {}
+
+    def watch(phase: str) -> None:
+        original: Callable[..., None] = getattr(attack, phase)
+
+        def watched(self: ExtractionAttack, *args: Any) -> None:
+            before = {name: value.detach().clone() for name, value in self.named_parameters()}
+            original(self, *args)
+            moved = {name.split(".")[0] for name, value in self.named_parameters() if not torch.equal(value, before[name])}
+            changed.setdefault(phase, set()).update(moved)
+            assert all(value.grad is None for value in self.parameters()), f"{phase} left a gradient"
+            assert all(value.requires_grad for value in self.parameters()), f"{phase} left a network frozen"
+
+        monkeypatch.setattr(attack, phase, watched)
+
+    for phase in ("generator_phase", "clone_phase", "replay_phase"):
+        watch(phase)
+    model = fit(config_of(attack)).model
+    generator = {"generator"} if hasattr(model, "generator") else set()
+    assert changed == {"generator_phase": generator, "clone_phase": {"clones"}, "replay_phase": {"clones"}}
+
+
+class Kill(Callback):
+    """Ends the process's run in the middle of an epoch, as a kill would."""
+
+    def __init__(self, after: int) -> None:
+        self.after = after
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        if batch.number == self.after:
+            raise InterruptedError("killed")
+
+
+@every_attack
+@pytest.mark.parametrize("after", [1, 6, 8, 14])
+def test_kill_and_resume_equals_the_uninterrupted_run(
+    attack: type[ExtractionAttack], after: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit(config_of(attack), "whole")
+    with monkeypatch.context() as patch:
+        patch.setattr("lightning_extract.callbacks.query_axis.QueryAxis.on_train_batch_start", Kill(after).on_train_batch_start)
+        with pytest.raises(InterruptedError):
+            fit(config_of(attack), "killed")
+    torch.manual_seed(12345)  # a new process has another global random state
+    fit(config_of(attack), "killed")
+    assert_same_state(final_state(Path("killed")), final_state(Path("whole")))
+    assert Path("killed/metrics.csv").read_text() == Path("whole/metrics.csv").read_text()
+
+
+@every_attack
+def test_a_finished_run_buys_nothing_more(attack: type[ExtractionAttack]) -> None:
+    first = fit(config_of(attack)).model
+    again = fit(config_of(attack)).model
+    assert again.oracle.answered == first.oracle.answered
+    assert again.ledger.by_phase == first.ledger.by_phase
+
+
+@every_attack
+def test_hard_access_works_or_is_refused(attack: type[ExtractionAttack]) -> None:
+    try:
+        model = fit(config_of(attack), "run", "--model.threat_model.access", "hard").model
+    except InputError as error:
+        assert "hard" in str(error)
+    else:
+        assert model.ledger.spent > 0
+
+
+@every_attack
+def test_budget_below_one_iteration_is_refused(attack: type[ExtractionAttack]) -> None:
+    with pytest.raises(InputError, match=r"budget of 10 queries does not pay one iteration of \d+"):
+        fit(config_of(attack), "run", BUDGET, "10", "--model.replay.size", "64")
+
+
+@every_attack
+def test_every_argument_has_help(attack: type[ExtractionAttack]) -> None:
+    def check(parameters: inspect.Signature, docstring: str, where: str) -> None:
+        for parameter in parameters.parameters.values():
+            if parameter.name == "self":
+                continue
+            assert re.search(rf"^\s+{parameter.name}: \S", docstring, re.MULTILINE), f"{where}.{parameter.name}"
+            if isinstance(parameter.annotation, type) and hasattr(parameter.annotation, "__dataclass_fields__"):
+                group = parameter.annotation
+                check(inspect.signature(group), group.__doc__ or "", group.__name__)
+
+    check(inspect.signature(attack.__init__), attack.__init__.__doc__ or "", attack.__name__)

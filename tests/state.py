@@ -1,0 +1,36 @@
+"""Comparison of two runs' checkpoints."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+# What may differ between a resumed and an uninterrupted run: seconds, and paths of the run folder.
+UNEQUAL = ("RunSummary", "ModelCheckpoint")
+
+
+def final_state(run_dir: Path) -> dict[str, Any]:
+    """Weights, optimizers, schedules and the attack's own state after a run."""
+    checkpoint = torch.load(run_dir / "checkpoints" / "last.ckpt", weights_only=True)
+    kept = {name: checkpoint[name] for name in ("state_dict", "optimizer_states", "lr_schedulers", "attack")}
+    del kept["attack"]["referenced"]  # free evaluation, which a resumed run really asks for again
+    kept["callbacks"] = {
+        name: state for name, state in checkpoint["callbacks"].items() if not name.startswith(UNEQUAL)
+    }
+    return kept
+
+
+def assert_same_state(found: Any, expected: Any, where: str = "state", atol: float = 0.0) -> None:
+    """Compares trees of dictionaries, lists, tensors and plain values; exactly unless a tolerance is given."""
+    if isinstance(expected, torch.Tensor):
+        torch.testing.assert_close(found, expected, rtol=0, atol=atol, msg=lambda text: f"{where}: {text}")
+    elif isinstance(expected, dict):
+        assert found.keys() == expected.keys(), where
+        for key, value in expected.items():
+            assert_same_state(found[key], value, f"{where}.{key}", atol)
+    elif isinstance(expected, list | tuple):
+        assert len(found) == len(expected), where
+        for position, value in enumerate(expected):
+            assert_same_state(found[position], value, f"{where}[{position}]", atol)
+    else:
+        assert found == expected, where
