@@ -1,9 +1,16 @@
 """The argument parser's errors, shortened to the line that matters."""
 
+import re
 import sys
-from typing import NoReturn
+from pathlib import Path
+from typing import Any, NoReturn
 
+import yaml
 from lightning.pytorch.cli import LightningArgumentParser
+
+from lightning_extract.errors import InputError
+
+PROGRAM = "lightning-extract"
 
 # jsonargparse reports the attempt to read a value as each type that it may have; a run's parts are never None.
 NOISE = (
@@ -14,16 +21,43 @@ NOISE = (
     "Expected a path but",
     "Given value",
 )
-REWORDED = {"Expected a dot import path string:": "no class is known by the name"}
+REWORDED = {
+    r'Parser key "config": ': "",
+    r'Parser key "([^"]+)":': r"\1:",
+    r"Expected a dot import path string:": "no class is known by the name",
+    r"Expected a <class 'int'>": "expected a whole number",
+    r"Expected a <class 'float'>": "expected a number",
+    r"Expected a <class 'bool'>": "expected true or false",
+    r"Expected a <class 'str'>": "expected text",
+    r"Expected a typing\.Literal\[(.*?)\]": r"expected one of \1",
+    r"Problem with given class_path '(?:\w+\.)*(\w+)':": r"\1:",
+    r"Type typing\.\w+\[.*\] expects a function or a callable class: ": "",
+    r"\. Got value: Namespace\(.*": "",
+    r"\. Got value: ": ", got ",
+    r"Not of type \w+: (\S+) does not conform to restriction v(.*)": r"expected a whole number \2, got \1",
+    r"Not of type \w+: invalid literal for int\(\) with base 10: ": "expected a whole number, got ",
+    r"(expected a whole number, got (\d+)\.0)$": r"\1 (write \2, without point or exponent)",
+    r"\.$": "",
+}
 
 
 class OneLineErrorParser(LightningArgumentParser):
     """LightningCLI's parser, whose errors are one line instead of a usage text and a tree of attempts."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        # Parsers that jsonargparse makes itself, for the help of a class, would take the name of the started file.
+        super().__init__(*args, **{"prog": PROGRAM, "usage": f"{PROGRAM} COMMAND --config FILE [--KEY VALUE ...]"} | kwargs)
+
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Prints the error and exits with status 2."""
-        print(f"lightning-extract: error: {shorten(message)}; see lightning-extract COMMAND --help", file=sys.stderr)
+        if not self.exit_on_error:  # an attempt, for example to read the arguments of a class
+            super().error(message, ex)
+        print(f"{PROGRAM}: error: {shorten(message)}; see {PROGRAM} COMMAND --help", file=sys.stderr)
         sys.exit(2)
+
+    def format_help(self) -> str:
+        """The help text, without Python's way to write a type."""
+        return re.sub(r"<class\s+'Path'>", "path", super().format_help())
 
 
 def shorten(message: str) -> str:
@@ -31,10 +65,35 @@ def shorten(message: str) -> str:
 
     Example:
         >>> shorten('Parser key "data":\\n  Errors:\\n    - Option "x" is not accepted\\n  Given value: 3')
-        'Parser key "data": Option "x" is not accepted'
+        'data: Option "x" is not accepted'
+        >>> shorten('Parser key "model.batch_size":\\n  Expected a <class \\'int\\'>. Got value: 2000.0')
+        'model.batch_size: expected a whole number, got 2000.0 (write 2000, without point or exponent)'
     """
     lines = (line.strip().removeprefix("- ") for line in message.splitlines())
     text = " ".join(line for line in lines if line and not line.startswith(NOISE))
     for old, new in REWORDED.items():
-        text = text.replace(old, new)
-    return text
+        text = re.sub(old, new, text)
+    value = re.search(r"Given value: ([^\n({\[]+)$", message)
+    return text if value is None or value[1] in text else f"{text}, got {value[1]}"
+
+
+def check_config_files(arguments: list[str]) -> None:
+    """Refuses config files that are no YAML mapping; jsonargparse would not say which file it is.
+
+    Args:
+        arguments: The command line.
+
+    Raises:
+        InputError: A file is empty, broken or something else than a mapping.
+    """
+    for option, value in zip(arguments, [*arguments[1:], ""], strict=True):
+        path = Path(option.removeprefix("--config=") if option.startswith("--config=") else value)
+        if option.partition("=")[0] not in ("-c", "--config") or not path.is_file():
+            continue
+        try:
+            content = yaml.safe_load(path.read_text())
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            reason = " ".join(str(error).replace('in "<unicode string>", ', "at ").split())
+            raise InputError(f"config file {path} is no valid YAML: {reason}") from error
+        if not isinstance(content, dict):
+            raise InputError(f"config file {path} holds no settings; give a file like those in configs/")

@@ -208,6 +208,7 @@ class ExtractionAttack(LightningModule, ABC):
             "ledger": self.ledger.state_dict(),
             "answered": self.oracle.answered,
             "referenced": self.oracle.referenced,
+            "victim_accuracy": self.victim_accuracy,
             "goals": {str(goal): queries for goal, queries in self.goals.queries.items()},
         }
 
@@ -215,6 +216,7 @@ class ExtractionAttack(LightningModule, ABC):
         """Restores what ``attack_state`` gave."""
         self.ledger.load_state_dict(state["ledger"])
         self.oracle.answered, self.oracle.referenced = state["answered"], state["referenced"]
+        self.victim_accuracy = state["victim_accuracy"]
         self.goals.queries |= {float(goal): queries for goal, queries in state["goals"].items()}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -142,6 +142,11 @@ class DataFreeAttack(ExtractionAttack):
             raise InputError(
                 f"batch_size is {self.batch_size} and clone_training.steps {self.clone_training.steps}; give at least 1"
             )
+        if self.clone_training.heldout_every < 0 or self.replay.batches < 0:
+            raise InputError(
+                f"clone_training.heldout_every is {self.clone_training.heldout_every} and replay.batches "
+                f"{self.replay.batches}; give 0 to switch one off, or more"
+            )
         if self.clone_training.heldout_every == 1:
             raise InputError("heldout_every is 1, which leaves nothing to train on; give 0 (never) or at least 2")
         if self.replay.batches and self.replay.size < self.batch_size:
@@ -153,7 +158,11 @@ class DataFreeAttack(ExtractionAttack):
 
     def setup(self, stage: str) -> None:
         super().setup(stage)
+        if self.clone_training.channels_last:
+            self.clones.to(memory_format=torch.channels_last)
         if stage == "fit":
+            if self.clone_training.compile:
+                self.clones.compile()
             if self.batch_size % self.trainer.world_size:
                 raise InputError(
                     f"batch_size {self.batch_size} does not divide over {self.trainer.world_size} processes; "

@@ -72,7 +72,7 @@ class DisGUIDE(DataFreeAttack):
         self._check_generator()
         self.generator = DFMEGenerator(
             generator_training.latent_dim, generator_training.width, threat_model.channels, threat_model.image_size
-        )
+        ).to(memory_format=torch.channels_last)
         self.generator_loss_mean = MeanMetric(nan_strategy="disable")
 
     def generator_phase(self) -> None:

@@ -25,7 +25,7 @@ class ThreatModel:
             not know; post_transform: generated samples go into the victim as already normalised data.
 
     Raises:
-        InputError: A number is out of its range.
+        InputError: The budget or the number of classes is out of its range.
     """
 
     victim: str
@@ -57,4 +57,6 @@ class ThreatModel:
         for name in ("num_classes", "channels", "image_size"):
             assumed, true = getattr(self, name), getattr(card, name)
             if assumed != true:
-                raise InputError(f"{name} is {assumed}, but the victim {self.victim!r} has {true}; set {name} to {true}")
+                raise InputError(
+                    f"{name} is {assumed}, but the victim {self.victim!r} has {true}; set {name} to {true}"
+                )

@@ -30,6 +30,11 @@ class CollapseWatchdog(Callback):
         self.reports: dict[str, str] = {}
         self._healthy_until: dict[str, int] = {}
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keeps a run that it has stopped from going on when the same command is given again."""
+        if self.stop and self.reports:
+            trainer.should_stop = True
+
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Looks at the evaluation that has just been logged."""
         if trainer.state.fn != "fit" or trainer.sanity_checking or not isinstance(pl_module, ExtractionAttack):

@@ -40,14 +40,17 @@ class MetricsFile(Logger):
         """Takes over the rows up to a position and drops what came after it."""
         if self.path.is_file():
             with self.path.open(newline="") as file:
-                rows = [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+                rows = [{name: _number(cell) for name, cell in row.items() if cell} for row in csv.DictReader(file)]
             self._rows = {int(row[self.key]): row for row in rows if row[self.key] <= position}
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         """Adds the metrics to the row of their key; metrics without the key are not evaluations."""
         if self.key in metrics:
-            self._rows.setdefault(int(metrics[self.key]), {}).update(metrics)
+            position = int(metrics[self.key])
+            if not self._rows:
+                self.resume_at(position - 1)
+            self._rows.setdefault(position, {}).update(metrics)
             self._write()
 
     @rank_zero_only
@@ -64,3 +67,8 @@ class MetricsFile(Logger):
             for position in sorted(self._rows):
                 writer.writerow(self._rows[position] | {self.key: position})
         partial.rename(self.path)
+
+
+def _number(cell: str) -> float:
+    # Whole numbers stay so: a resumed run writes the very text of an uninterrupted one.
+    return int(cell) if cell.isdigit() else float(cell)

@@ -37,6 +37,7 @@ class QueryProgressBar(ProgressBar):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Opens the bar where the account stands."""
         assert isinstance(pl_module, ExtractionAttack)
+        interval = 0.1 if sys.stderr.isatty() else SECONDS_BETWEEN_UPDATES_IN_LOGS
         self.bar = tqdm(
             total=pl_module.ledger.budget,
             initial=pl_module.ledger.spent,
@@ -44,14 +45,16 @@ class QueryProgressBar(ProgressBar):
             unit=" queries",
             dynamic_ncols=True,
             disable=not self._enabled,
-            mininterval=0.1 if sys.stderr.isatty() else SECONDS_BETWEEN_UPDATES_IN_LOGS,
+            mininterval=interval,
+            maxinterval=max(10.0, interval),  # tqdm's own 10 s would redraw log files more often
         )
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Moves the bar to what is spent."""
-        assert isinstance(pl_module, ExtractionAttack) and self.bar is not None
+        assert isinstance(pl_module, ExtractionAttack)
+        assert self.bar is not None
         self.bar.update(pl_module.ledger.spent - self.bar.n)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

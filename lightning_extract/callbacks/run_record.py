@@ -30,7 +30,9 @@ class RunRecord(SaveConfigCallback):
             self._refuse_other_run(path, yaml.safe_load(text))
         elif trainer.is_global_zero:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
+            partial = path.with_suffix(".partial")
+            partial.write_text(text)
+            partial.rename(path)  # whole or not at all: other processes look at this moment too
 
     def _refuse_other_run(self, path: Path, config: dict[str, Any]) -> None:
         recorded = yaml.safe_load(path.read_text())
@@ -49,4 +51,7 @@ class RunRecord(SaveConfigCallback):
 def _flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
     if not isinstance(tree, dict):
         return {prefix: tree}
-    return {name: leaf for key, branch in tree.items() for name, leaf in _flatten(branch, f"{prefix}.{key}".lstrip(".")).items()}
+    leaves: dict[str, Any] = {}
+    for key, branch in tree.items():
+        leaves |= _flatten(branch, f"{prefix}.{key}" if prefix else key)
+    return leaves

@@ -47,7 +47,7 @@ class IterationDraws:
         self._torch = torch.Generator(device).manual_seed(seed)
 
     def share(self, batch: Batch) -> Batch:
-        """This process's slice of a global batch."""
+        """The slice of a global batch that belongs to this process."""
         return batch[self.offset(len(batch)) : len(batch) * (self.rank + 1) // self.world_size]
 
     def offset(self, count: int) -> int:

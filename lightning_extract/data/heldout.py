@@ -22,7 +22,7 @@ class HeldOutAnswers:
         self.batches: list[tuple[Tensor, Tensor]] = []
 
     def add(self, samples: Tensor, answers: Tensor, rng: random.Random) -> None:
-        """Offers one batch, samples ``(B, C, H, W)`` and answers ``(B, K)`` or ``(B,)``; it may replace an older one."""
+        """Offers a batch, samples ``(B, C, H, W)`` and answers ``(B, K)`` or ``(B,)``; it may replace an older one."""
         self.seen += 1
         if len(self.batches) < self.capacity:
             self.batches.append((samples, answers))
@@ -36,6 +36,7 @@ class HeldOutAnswers:
     def load_state_dict(self, state: dict[str, object], device: torch.device) -> None:
         """Restores what ``state_dict`` gave, onto a device."""
         seen, batches = state["seen"], state["batches"]
-        assert isinstance(seen, int) and isinstance(batches, list)
+        assert isinstance(seen, int)
+        assert isinstance(batches, list)
         self.seen = seen
         self.batches = [(samples.to(device), answers.to(device)) for samples, answers in batches]

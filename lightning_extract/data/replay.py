@@ -62,8 +62,9 @@ class ReplayBuffer:
             ``(B, C, H, W)`` pixels in [-1, 1]; answers ``(B, K)`` or ``(B,)``.
         """
         slots = torch.arange(self.added, self.added + len(images), device=self.device) % self.size
-        self._images[slots] = self._pack(images).to(self.device, non_blocking=True)
-        self._answers[slots] = answers.to(self.device, non_blocking=True)
+        # Blocking copies: one from an accelerator that does not block may be read here before it has arrived.
+        self._images[slots] = self._pack(images).to(self.device)
+        self._answers[slots] = answers.to(self.device)
         self.added += len(images)
 
     def draw(self, count: int, rng: random.Random) -> list[int]:
@@ -77,16 +78,20 @@ class ReplayBuffer:
         return self._unpack(images), answers.to(device, non_blocking=True)
 
     def save(self, folder: Path) -> None:
-        """Writes what came since the last call as one segment and drops segments that the ring has overwritten."""
+        """Writes what came since the last call as one segment and drops segments that the ring has overwritten.
+
+        A call without new samples does nothing: one checkpoint may be written to several files.
+        """
+        if self.added == self._saved:
+            return
         oldest = max(0, self.added - self.size)
         start = max(self._saved, oldest)
-        if start < self.added:
-            folder.mkdir(parents=True, exist_ok=True)
-            slots = torch.arange(start, self.added, device=self.device) % self.size
-            segment = {"images": self._images[slots].cpu(), "answers": self._answers[slots].cpu()}
-            partial = folder / "segment.partial"
-            save_file(segment, partial)
-            partial.rename(folder / f"{start:012d}_{self.added:012d}.safetensors")
+        folder.mkdir(parents=True, exist_ok=True)
+        slots = torch.arange(start, self.added, device=self.device) % self.size
+        segment = {"images": self._images[slots].cpu(), "answers": self._answers[slots].cpu()}
+        partial = folder / "segment.partial"
+        save_file(segment, partial)
+        partial.rename(folder / f"{start:012d}_{self.added:012d}.safetensors")
         # Of two consecutive checkpoints the older must stay loadable until the newer is on disk.
         oldest_of_last_save = max(0, self._saved - self.size)
         for path, _, stop in _segments(folder):
@@ -103,12 +108,12 @@ class ReplayBuffer:
         position = max(0, added - self.size)
         for path, start, stop in _segments(folder):
             if stop > added:
-                path.unlink()
+                path.unlink(missing_ok=True)  # every process reads the folder, one of them is first
             elif start <= position < stop:
                 segment = load_file(path)
                 slots = torch.arange(position, stop, device=self.device) % self.size
-                if segment["images"].shape[1:] != self._image_shape or segment["images"].dtype != self._images.dtype:
-                    raise InputError(f"replay segment {path} holds other images than this run; start a new run folder")
+                if not self._fits(segment):
+                    raise InputError(f"replay segment {path} holds other samples than this run; start a new run folder")
                 self._images[slots] = segment["images"][position - start :].to(self.device)
                 self._answers[slots] = segment["answers"][position - start :].to(self.device)
                 position = stop
@@ -121,21 +126,27 @@ class ReplayBuffer:
 
     def _pack(self, images: Tensor) -> Tensor:
         if self._dtype == "uint8":
-            return ((images + 1) * 127.5).round().to(torch.uint8)
+            return ((images.float() + 1) * 127.5).round().to(torch.uint8)  # half precision would round twice
         return images.to(self._images.dtype)
 
     def _unpack(self, images: Tensor) -> Tensor:
         return images.float() / 127.5 - 1 if self._dtype == "uint8" else images.float()
 
+    def _fits(self, segment: dict[str, Tensor]) -> bool:
+        pairs = (segment["images"], self._images), (segment["answers"], self._answers)
+        return all(saved.shape[1:] == ring.shape[1:] and saved.dtype == ring.dtype for saved, ring in pairs)
+
     def _refuse_if_too_large(self) -> None:
         pixels = torch.Size(self._image_shape).numel()
         answer = torch.Size(self._answer_shape).numel() * (4 if self._answer_shape else 8)
         needed = self.size * (pixels * torch.empty(0, dtype=getattr(torch, self._dtype)).element_size() + answer)
-        free = torch.cuda.mem_get_info(self.device)[0] if self.device.type == "cuda" else psutil.virtual_memory().available
+        on_cuda = self.device.type == "cuda"
+        free = torch.cuda.mem_get_info(self.device)[0] if on_cuda else psutil.virtual_memory().available
         if needed > free:
             raise InputError(
-                f"a replay of {self.size:,} samples in {self._dtype} needs {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are "
-                f"free on {self.device}; lower replay_size, or choose replay_dtype uint8 or another replay_device"
+                f"a replay of {self.size:,} samples in {self._dtype} needs {needed / 1e9:.1f} GB, "
+                f"{free / 1e9:.1f} GB are free on {self.device}; "
+                "lower replay.size, or choose replay.dtype uint8 or another replay.device"
             )
 
 
@@ -146,4 +157,3 @@ def _segments(folder: Path) -> list[tuple[Path, int, int]]:
         start, stop = path.stem.split("_")
         found.append((path, int(start), int(stop)))
     return found
-

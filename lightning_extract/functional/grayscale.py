@@ -24,9 +24,8 @@ def grayscale(images: Tensor, fraction: float, channel: int, offset: int = 0) ->
     Shape:
         ``(B, C, H, W)`` to the same.
     """
-    chosen = [
-        i for i in range(images.shape[0]) if math.floor((offset + i) * fraction) > math.floor((offset + i - 1) * fraction)
-    ]
+    positions = range(offset, offset + len(images))
+    chosen = [i for i, n in enumerate(positions) if math.floor(n * fraction) > math.floor((n - 1) * fraction)]
     if not chosen or images.shape[1] == 1:
         return images
     gray = images[:, channel : channel + 1].detach().expand_as(images)

@@ -19,7 +19,7 @@ def disagreement_loss(probabilities: Tensor) -> Tensor:
         probabilities: Class probabilities of each clone.
 
     Shape:
-        ``(S, B, K)`` to a scalar in ``[-sqrt(S / (S - 1)) / K, 0]`` for S >= 2.
+        ``(S, B, K)`` to a scalar in ``[-sqrt(S) / K, 0]``, S >= 2.
     """
     return -probabilities.std(dim=0).mean()
 

@@ -47,10 +47,14 @@ class QueryLedger:
 
         Raises:
             QueryBudgetExceeded: The budget does not pay them, or the account is closed; nothing is charged then.
+            ValueError: The count is negative.
         """
+        if count < 0:
+            raise ValueError(f'asked for {count:,} queries (phase "{phase}"); a purchase is never taken back')
         if self._closed:
             raise QueryBudgetExceeded(
-                f'asked for {count:,} queries (phase "{phase}") after the account was closed at {self.spent:,} of {self.budget:,}'
+                f'asked for {count:,} queries (phase "{phase}") after the account was closed '
+                f"at {self.spent:,} of {self.budget:,}"
             )
         if count > self.remaining:
             raise QueryBudgetExceeded(
@@ -67,14 +71,15 @@ class QueryLedger:
         return {"budget": self.budget, "by_phase": dict(self.by_phase)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restores the account.
+        """Restores what was spent; the budget stays this ledger's own.
 
         Raises:
-            QueryBudgetExceeded: More was spent than this ledger's budget allows.
+            QueryBudgetExceeded: More was spent than this ledger's budget allows; nothing is restored then.
         """
-        self.by_phase = dict(state["by_phase"])
-        if self.spent > self.budget:
+        spent = sum(state["by_phase"].values())
+        if spent > self.budget:
             raise QueryBudgetExceeded(
-                f"the checkpoint has spent {self.spent:,} queries, more than the budget of {self.budget:,}; "
+                f"the checkpoint has spent {spent:,} queries, more than the budget of {self.budget:,}; "
                 "raise the budget or start in a new run folder"
             )
+        self.by_phase = dict(state["by_phase"])

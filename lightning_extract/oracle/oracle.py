@@ -76,6 +76,9 @@ class VictimOracle:
     def query(self, samples: Tensor, phase: str) -> Tensor:
         """Buys the victim's answers; charged before they are computed.
 
+        On an accelerator the pixels and answers of a phase are checked at once for its first batch only; later
+        ones are checked by ``verify_pending``.
+
         Args:
             samples: This process's share of the batch, pixels in [-1, 1].
             phase: Where the account books them.
@@ -141,7 +144,7 @@ class VictimOracle:
         with torch.autocast(samples.device.type, enabled=False):
             samples = samples.detach().float()
             inputs = self._normalise(samples) if self.input_space == "pre_transform" else samples
-            return torch.cat([self._network(chunk).float() for chunk in inputs.split(self.chunk_size)])
+            return torch.cat([self._network(chunk).float() for chunk in torch.split(inputs, self.chunk_size)])
 
     def _normalise(self, images: Tensor) -> Tensor:
         return ((images + 1) / 2 - self._mean) / self._std
@@ -168,7 +171,7 @@ class VictimOracle:
 def _complaint(kind: str, found: str) -> str:
     if kind == "pixels":
         return (
-            f"pixels sent to the victim must be finite and lie in [{LOWEST_PIXEL:g}, {HIGHEST_PIXEL:g}], found {found}; "
-            "scale the images, or lower the generator's learning rate if they are NaN"
+            f"pixels sent to the victim must be finite and lie in [{LOWEST_PIXEL:g}, {HIGHEST_PIXEL:g}], "
+            f"found {found}; scale the images, or lower the generator's learning rate if they are NaN"
         )
     return f"the victim's answers must be finite, found values {found}; check its weights and normalisation"

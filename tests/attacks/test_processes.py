@@ -12,7 +12,7 @@ from tests.state import assert_same_state, final_state
 
 SCRIPT = Path(__file__).parent.parent / "float64_fit.py"
 # Clones with batch normalisation, which must be synchronised, and a batch with a left-over.
-ARGUMENTS = ["--model.clone_training.network", "cnn_2_1", "--model.threat_model.query_budget", "440"]
+ARGUMENTS = ["--model.clone_training.network", "cnn_2_1", "--model.threat_model.query_budget", "216"]
 
 
 def run(config: Path, run_dir: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -30,7 +30,7 @@ def test_two_processes_equal_one(attack: type[ExtractionAttack], remainder: str)
     one, two = final_state(Path("one")), final_state(Path("two"))
     assert one["attack"]["ledger"] == two["attack"]["ledger"]
     assert one["attack"]["answered"] == two["attack"]["answered"] == one["attack"]["ledger"]["by_phase"]["clone"]
-    assert_same_state(two, one, atol=1e-9)
+    assert_same_state(two, one, atol=1e-6)  # answers are float32: one rounding may flip
 
 
 def test_batch_that_does_not_divide_is_refused() -> None:

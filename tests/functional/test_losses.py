@@ -1,0 +1,123 @@
+import math
+
+import pytest
+import torch
+from torch import Tensor
+from torch.testing import assert_close
+
+from lightning_extract.functional.losses import (
+    class_diversity_loss,
+    disagreement_loss,
+    disguide_generator_loss,
+    hard_cross_entropy,
+    recovered_logit_loss,
+    soft_cross_entropy,
+    victim_divergence,
+)
+from tests.parity_arrays import parity_arrays
+
+CLONE_LOSSES = {"l1_0": recovered_logit_loss, "kl_1": victim_divergence}
+
+
+@pytest.mark.parametrize(("weight", "expected"), [(0.0, -0.5656854), (0.2, -0.7043145), (0.04, -0.5934112)])
+def test_generator_loss_of_a_known_sample(weight: float, expected: float) -> None:
+    logits = torch.tensor([[[0.9, 0.1]], [[0.1, 0.9]]]).log()
+    assert_close(disguide_generator_loss(logits, weight), torch.tensor(expected), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("case", range(4))
+def test_generator_loss_equals_the_published_one(case: int) -> None:
+    arrays = parity_arrays(f"disguide_generator_loss_{case}")
+    x = arrays["x"].requires_grad_()
+    logits = torch.einsum("bd,sdk->sbk", x, arrays["weights"])
+    assert_close(logits, arrays["clone_logits"], rtol=1e-4, atol=1e-5)
+    loss = disguide_generator_loss(logits, arrays["lambda_div"].item())
+    (gradient,) = torch.autograd.grad(loss, x)
+    assert_close(loss.detach(), arrays["loss"].float(), rtol=1e-4, atol=0)
+    assert_close(gradient, arrays["grad_x"], rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("case", CLONE_LOSSES)
+def test_soft_clone_losses_equal_the_published_ones(case: str) -> None:
+    arrays = parity_arrays(f"clone_loss_{case}")
+    logits = arrays["clone_logits"].requires_grad_()
+    loss = CLONE_LOSSES[case](logits, arrays["victim_probabilities"])
+    (gradient,) = torch.autograd.grad(loss, logits)
+    assert_close(loss.detach(), arrays["loss"].float(), rtol=1e-4, atol=0)
+    assert_close(gradient, arrays["grad_clone_logits"], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("case", ["hl_2", "hl_3"])
+def test_hard_clone_loss_equals_the_published_one(case: str) -> None:
+    arrays = parity_arrays(f"clone_loss_{case}")
+    logits = arrays["clone_logits"].requires_grad_()
+    loss = hard_cross_entropy(logits, arrays["victim_probabilities"].argmax(dim=1))
+    (gradient,) = torch.autograd.grad(loss, logits)
+    assert_close(loss.detach(), arrays["loss"].float(), rtol=1e-4, atol=0)
+    assert_close(gradient, arrays["grad_clone_logits"], rtol=1e-4, atol=1e-6)
+
+
+def test_soft_cross_entropy_of_a_known_sample() -> None:
+    logits = torch.tensor([[1.0, 0.0, -1.0], [0.0, 2.0, 1.0]])
+    target = torch.tensor([[0.7, 0.2, 0.1], [0.2, 0.5, 0.3]])
+    assert_close(soft_cross_entropy(logits, target), torch.tensor(0.9576060), rtol=0, atol=1e-6)
+
+
+def slow_generator_loss(probabilities: Tensor, weight: float) -> float:
+    clones, batch, classes = probabilities.shape
+    deviations, diversity = 0.0, 0.0
+    for k in range(classes):
+        share = 0.0
+        for i in range(batch):
+            answers = [float(probabilities[s, i, k]) for s in range(clones)]
+            mean = sum(answers) / clones
+            deviations += math.sqrt(sum((answer - mean) ** 2 for answer in answers) / (clones - 1))
+            share += sum(answer + 1e-6 for answer in answers) / (clones * batch)
+        diversity += share * math.log(share)
+    return -deviations / (batch * classes) + weight * diversity
+
+
+@pytest.mark.parametrize("clones", [2, 3])
+def test_generator_loss_equals_a_slow_one(clones: int) -> None:
+    logits = torch.randn(clones, 4, 5, generator=torch.Generator().manual_seed(clones), dtype=torch.float64)
+    expected = slow_generator_loss(logits.softmax(dim=-1), 0.3)
+    assert disguide_generator_loss(logits, 0.3).item() == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize(("clones", "classes"), [(2, 10), (3, 10), (4, 4)])
+def test_disagreement_is_largest_when_every_clone_names_another_class(clones: int, classes: int) -> None:
+    torch.manual_seed(0)
+    one_hot = torch.eye(classes)[:clones, None]
+    bound = -math.sqrt(clones) / classes
+    assert disagreement_loss(one_hot).item() == pytest.approx(bound)
+    random = (5 * torch.randn(200, clones, 1, classes)).softmax(dim=-1)
+    assert all(bound <= disagreement_loss(probabilities).item() <= 0 for probabilities in random)
+    assert disagreement_loss(one_hot[:1].expand(clones, 3, classes)).item() == 0
+
+
+def test_clones_that_agree_give_a_finite_gradient() -> None:
+    probabilities = torch.full((2, 3, 4), 0.25, requires_grad=True)
+    disagreement_loss(probabilities).backward()
+    assert torch.equal(probabilities.grad, torch.zeros(2, 3, 4))
+
+
+def test_diversity_is_the_entropy_of_the_mean_not_the_mean_of_entropies() -> None:
+    sure = torch.eye(4)[None].expand(2, 4, 4)  # each sample one class, all classes once
+    assert class_diversity_loss(sure).item() == pytest.approx(-math.log(4), abs=1e-4)
+    same = torch.eye(4)[0].expand(2, 4, 4)
+    assert class_diversity_loss(same).item() == pytest.approx(0, abs=1e-4)
+
+
+def test_recovered_logit_loss_sees_a_shift_of_the_clone() -> None:
+    probabilities = torch.tensor([[2.0, 0.0, -2.0]]).softmax(dim=1)
+    logits = torch.tensor([[2.0, 0.0, -2.0]])
+    assert recovered_logit_loss(logits, probabilities).item() == pytest.approx(0, abs=1e-6)
+    assert recovered_logit_loss(logits + 3, probabilities).item() == pytest.approx(3, rel=1e-6)
+
+
+def test_divergence_of_a_victim_that_is_sure_is_finite() -> None:
+    logits = torch.tensor([[0.0, 0.0]], requires_grad=True)
+    loss = victim_divergence(logits, torch.tensor([[1.0, 0.0]]))
+    loss.backward()
+    assert loss.item() == pytest.approx(math.log(2))
+    assert_close(logits.grad, torch.tensor([[-0.5, 0.5]]))
