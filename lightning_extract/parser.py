@@ -11,6 +11,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 from lightning_extract.errors import InputError
 
 PROGRAM = "lightning-extract"
+USAGE = f"{PROGRAM} COMMAND --config FILE [--KEY VALUE ...]"
 
 # jsonargparse reports the attempt to read a value as each type that it may have; a run's parts are never None.
 NOISE = (
@@ -29,12 +30,14 @@ REWORDED = {
     r"Expected a <class 'float'>": "expected a number",
     r"Expected a <class 'bool'>": "expected true or false",
     r"Expected a <class 'str'>": "expected text",
+    r"Expected a <class 'list'>": "expected a list as [1,2]",
     r"Expected a typing\.Literal\[(.*?)\]": r"expected one of \1",
     r"Problem with given class_path '(?:\w+\.)*(\w+)':": r"\1:",
     r"Type typing\.\w+\[.*\] expects a function or a callable class: ": "",
     r"\. Got value: Namespace\(.*": "",
     r"\. Got value: ": ", got ",
     r"Not of type \w+: (\S+) does not conform to restriction v(.*)": r"expected a whole number \2, got \1",
+    r" and v(?=[<>])": " and ",
     r"Not of type \w+: invalid literal for int\(\) with base 10: ": "expected a whole number, got ",
     r"(expected a whole number, got (\d+)\.0)$": r"\1 (write \2, without point or exponent)",
     r"\.$": "",
@@ -46,7 +49,7 @@ class OneLineErrorParser(LightningArgumentParser):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         # Parsers that jsonargparse makes itself, for the help of a class, would take the name of the started file.
-        super().__init__(*args, **{"prog": PROGRAM, "usage": f"{PROGRAM} COMMAND --config FILE [--KEY VALUE ...]"} | kwargs)
+        super().__init__(*args, **{"prog": PROGRAM, "usage": USAGE} | kwargs)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Prints the error and exits with status 2."""
@@ -55,18 +58,18 @@ class OneLineErrorParser(LightningArgumentParser):
         print(f"{PROGRAM}: error: {shorten(message)}; see {PROGRAM} COMMAND --help", file=sys.stderr)
         sys.exit(2)
 
-    def format_help(self) -> str:
+    def format_help(self, *args: Any, **kwargs: Any) -> str:
         """The help text, without Python's way to write a type."""
-        return re.sub(r"<class\s+'Path'>", "path", super().format_help())
+        return re.sub(r"<class\s+'Path'>", "path", super().format_help(*args, **kwargs))
 
 
 def shorten(message: str) -> str:
-    """One line with what was wrong, without the failed attempts that do not matter.
+    r"""One line with what was wrong, without the failed attempts that do not matter.
 
     Example:
-        >>> shorten('Parser key "data":\\n  Errors:\\n    - Option "x" is not accepted\\n  Given value: 3')
+        >>> shorten('Parser key "data":\n  Errors:\n    - Option "x" is not accepted\n  Given value: 3')
         'data: Option "x" is not accepted'
-        >>> shorten('Parser key "model.batch_size":\\n  Expected a <class \\'int\\'>. Got value: 2000.0')
+        >>> shorten('Parser key "model.batch_size":\n  Expected a <class \'int\'>. Got value: 2000.0')
         'model.batch_size: expected a whole number, got 2000.0 (write 2000, without point or exponent)'
     """
     lines = (line.strip().removeprefix("- ") for line in message.splitlines())
@@ -74,26 +77,31 @@ def shorten(message: str) -> str:
     for old, new in REWORDED.items():
         text = re.sub(old, new, text)
     value = re.search(r"Given value: ([^\n({\[]+)$", message)
-    return text if value is None or value[1] in text else f"{text}, got {value[1]}"
+    return text if value is None or ", got " in text or "expected" not in text else f"{text}, got {value[1]}"
 
 
 def check_config_files(arguments: list[str]) -> None:
-    """Refuses config files that are no YAML mapping; jsonargparse would not say which file it is.
+    """Refuses config files that are missing or no YAML mapping; jsonargparse would not say which file it is.
 
     Args:
         arguments: The command line.
 
     Raises:
-        InputError: A file is empty, broken or something else than a mapping.
+        InputError: A file is missing, empty, broken or something else than a mapping.
     """
-    for option, value in zip(arguments, [*arguments[1:], ""], strict=True):
-        path = Path(option.removeprefix("--config=") if option.startswith("--config=") else value)
-        if option.partition("=")[0] not in ("-c", "--config") or not path.is_file():
+    for option, following in zip(arguments, [*arguments[1:], ""], strict=False):
+        name, equals, value = option.partition("=")
+        path = Path(value if equals else following)
+        if name not in ("-c", "--config") or path == Path() or str(path).startswith("-"):
             continue
+        if not path.is_file():
+            raise InputError(f"config file {path} does not exist; give the path of a .yaml file")
         try:
             content = yaml.safe_load(path.read_text())
+        except yaml.MarkedYAMLError as error:
+            place = f" (line {error.problem_mark.line + 1})" if error.problem_mark else ""
+            raise InputError(f"config file {path} is no valid YAML{place}: {error.problem}") from error
         except (yaml.YAMLError, UnicodeDecodeError) as error:
-            reason = " ".join(str(error).replace('in "<unicode string>", ', "at ").split())
-            raise InputError(f"config file {path} is no valid YAML: {reason}") from error
+            raise InputError(f"config file {path} is no text; give a .yaml file") from error
         if not isinstance(content, dict):
             raise InputError(f"config file {path} holds no settings; give a file like those in configs/")

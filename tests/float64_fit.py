@@ -7,11 +7,12 @@ import sys
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor, nn
+
 from lightning_extract.attacks import base
 from lightning_extract.callbacks.query_axis import QueryAxis
 from lightning_extract.cli import main
 from lightning_extract.victims.loading import load_victim
-from torch import Tensor, nn
 
 
 class Float64(nn.Module):

@@ -11,13 +11,16 @@ from lightning_extract.attacks.threat_model import ThreatModel
 
 def threat_model(query_budget: int = 1000, **others: Any) -> ThreatModel:
     """A shipped victim of grey 32 x 32 digits."""
-    values = {"victim": "lenet5_mnist5k", "num_classes": 10, "channels": 1} | others
+    values: dict[str, Any] = {"victim": "lenet5_mnist5k", "num_classes": 10, "channels": 1}
+    values |= others
     return ThreatModel(query_budget=query_budget, **values)
 
 
 def noise_attack(query_budget: int = 1000, batch_size: int = 64, **others: Any) -> UniformNoise:
     """The simplest attack, with the smallest clones; ``others`` go to the attack or to its threat model."""
-    mine = {name: others.pop(name) for name in ("clone_training", "replay", "schedule") if name in others}
+    mine: dict[str, Any] = {
+        name: others.pop(name) for name in ("clone_training", "replay", "schedule") if name in others
+    }
     mine.setdefault("clone_training", CloneTraining(network="lenet5_half"))
     return UniformNoise(threat_model(query_budget, **others), batch_size=batch_size, **mine)
 
@@ -25,8 +28,8 @@ def noise_attack(query_budget: int = 1000, batch_size: int = 64, **others: Any) 
 def small_disguide(query_budget: int = 1000, batch_size: int = 64, **others: Any) -> DisGUIDE:
     """DisGUIDE with the smallest networks; ``others`` go to the attack or to its threat model."""
     names = ("clone_training", "replay", "schedule", "diversity_weight", "grayscale_fraction")
-    mine = {name: others.pop(name) for name in names if name in others}
-    mine = {"clone_training": CloneTraining(network="lenet5_half"), "grayscale_fraction": 0.0} | mine
+    mine: dict[str, Any] = {"clone_training": CloneTraining(network="lenet5_half"), "grayscale_fraction": 0.0}
+    mine |= {name: others.pop(name) for name in names if name in others}
     generator = GeneratorTraining(latent_dim=8, width=2)
     model = threat_model(query_budget, **others)
     return DisGUIDE(model, generator_training=generator, batch_size=batch_size, **mine)

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 # What may differ between a resumed and an uninterrupted run: seconds, and paths of the run folder.
-UNEQUAL = ("RunSummary", "ModelCheckpoint")
+UNEQUAL = ("RunSummary", "RunCheckpoint")
 
 
 def final_state(run_dir: Path) -> dict[str, Any]:
@@ -14,9 +14,7 @@ def final_state(run_dir: Path) -> dict[str, Any]:
     checkpoint = torch.load(run_dir / "checkpoints" / "last.ckpt", weights_only=True)
     kept = {name: checkpoint[name] for name in ("state_dict", "optimizer_states", "lr_schedulers", "attack")}
     del kept["attack"]["referenced"]  # free evaluation, which a resumed run really asks for again
-    kept["callbacks"] = {
-        name: state for name, state in checkpoint["callbacks"].items() if not name.startswith(UNEQUAL)
-    }
+    kept["callbacks"] = {name: state for name, state in checkpoint["callbacks"].items() if not name.startswith(UNEQUAL)}
     return kept
 
 

@@ -45,6 +45,8 @@ class ExtractionAttack(LightningModule, ABC):
         self, threat_model: ThreatModel, clone: str, clone_count: int, accuracy_goals: Sequence[float] = ()
     ) -> None:
         super().__init__()
+        if not all(0 < goal <= 1 for goal in accuracy_goals):
+            raise InputError(f"accuracy_goals are {list(accuracy_goals)}; give shares above 0 and up to 1")
         self.automatic_optimization = False
         self.threat_model = threat_model
         self.ledger = QueryLedger(threat_model.query_budget)
@@ -132,16 +134,21 @@ class ExtractionAttack(LightningModule, ABC):
         for name in ("num_classes", "channels", "image_size"):
             assumed, found = getattr(self.threat_model, name), getattr(data, name, None)
             if found is not None and assumed != found:
-                raise InputError(f"{name} is {assumed}, but the evaluation data set has {found}; use data like the victim's")
+                raise InputError(
+                    f"{name} is {assumed}, but the evaluation data set has {found}; use data like the victim's"
+                )
 
     def _check_processes(self) -> None:
         world_size, strategy = self.trainer.world_size, self.trainer.strategy
-        if world_size > 1 and isinstance(strategy, DDPStrategy):
-            # Without it the first backward passes of alternating networks are silently not synchronised.
-            if not strategy._ddp_kwargs.get("find_unused_parameters"):
-                raise InputError('strategy "ddp" cannot alternate networks; set trainer.strategy to ddp_find_unused_parameters_true')
+        # Without it the first backward passes of alternating networks fail, or are silently not synchronised.
+        if isinstance(strategy, DDPStrategy) and not strategy._ddp_kwargs.get("find_unused_parameters"):
+            raise InputError(
+                'strategy "ddp" cannot alternate networks; set trainer.strategy to ddp_find_unused_parameters_true'
+            )
         if str(self.trainer.precision) not in ("32-true", "bf16-mixed", "16-mixed"):
-            raise InputError(f"precision {self.trainer.precision} is not supported; use 32-true, bf16-mixed or 16-mixed")
+            raise InputError(
+                f"precision {self.trainer.precision} is not supported; use 32-true, bf16-mixed or 16-mixed"
+            )
         if self.queries_per_iteration > self.ledger.budget and self.threat_model.remainder == "stop":
             raise InputError(
                 f"the budget of {self.ledger.budget:,} queries does not pay one iteration of "
@@ -165,9 +172,14 @@ class ExtractionAttack(LightningModule, ABC):
         victim = self._reference[batch_idx]
         logits = self.clone_logits(samples)
         self.vote_quality.update(soft_vote(logits), victim, labels)
-        for quality, member in zip(self.clone_quality, logits, strict=True):
+        for quality, member in zip(self.qualities, logits, strict=True):
             quality.update(soft_vote(member[None]), victim, labels)
         self.victim_quality.update(victim, victim, labels)
+
+    @property
+    def qualities(self) -> list[CloneQuality]:
+        """The quality of each clone, in their order."""
+        return [quality for quality in self.clone_quality if isinstance(quality, CloneQuality)]
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """The same as in validation: both read the test split, training never selects by it."""
@@ -180,14 +192,14 @@ class ExtractionAttack(LightningModule, ABC):
     def on_validation_epoch_end(self) -> None:
         """Logs one row: quality of the soft vote and of each clone, and what training has gathered since the last."""
         row = dict(self.vote_quality.compute())
-        for i, quality in enumerate(self.clone_quality):
+        for i, quality in enumerate(self.qualities):
             row |= {f"{name}_clone_{i}": value for name, value in quality.compute().items()}
         self.victim_accuracy = float(self.victim_quality.compute()["accuracy"])
         if self.trainer.state.fn == "fit":
             self.oracle.verify_pending()
             row |= self.training_row()
             self.goals.update(float(row["accuracy"]), self.ledger.spent)
-        for quality in (self.vote_quality, self.victim_quality, *self.clone_quality):
+        for quality in (self.vote_quality, self.victim_quality, *self.qualities):
             quality.reset()
         # A float64 tensor: Lightning would round an int to float32, exact only up to 16,777,216.
         self.log_dict(row | {"queries": torch.tensor(self.ledger.spent, dtype=torch.float64)})

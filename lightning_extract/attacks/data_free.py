@@ -83,7 +83,7 @@ class DataFreeAttack(ExtractionAttack):
 
     @abstractmethod
     def make_queries(self, count: int) -> Tensor:
-        """This process's share of a batch of ``count`` samples for the victim, ``(B, C, H, W)``, without gradients."""
+        """The process's share of a batch of ``count`` samples for the victim, ``(B, C, H, W)``, without gradients."""
 
     def clone_phase(self, iteration: int) -> None:
         """Buys batches and trains every clone on each of them; some iterations set their first batch aside."""
@@ -115,7 +115,7 @@ class DataFreeAttack(ExtractionAttack):
 
     def imitate(self, samples: Tensor, answers: Tensor) -> None:
         """One step of every clone towards the victim's answers on the same batch."""
-        optimizer = self.clone_optimizer
+        optimizer = self.optimizer_list[0]
         with self.toggled_optimizer(optimizer):
             loss = torch.stack([self.clone_loss(logits, answers) for logits in self.clone_logits(samples)]).sum()
             self.update(optimizer, loss)
@@ -133,7 +133,8 @@ class DataFreeAttack(ExtractionAttack):
         """The global batch, on every process in the same order, from the processes' shares."""
         if self.trainer.world_size == 1:
             return samples, answers
-        return self.all_gather(samples).flatten(0, 1), self.all_gather(answers).flatten(0, 1)
+        by_process = self.all_gather(samples), self.all_gather(answers)  # each (processes, share, ...)
+        return torch.cat(list(by_process[0])), torch.cat(list(by_process[1]))
 
     # Set-up and optimizers.
 
@@ -151,10 +152,15 @@ class DataFreeAttack(ExtractionAttack):
             raise InputError("heldout_every is 1, which leaves nothing to train on; give 0 (never) or at least 2")
         if self.replay.batches and self.replay.size < self.batch_size:
             raise InputError(
-                f"replay.size {self.replay.size:,} is below batch_size {self.batch_size:,}; raise it or set replay.batches to 0"
+                f"replay.size {self.replay.size:,} is below batch_size {self.batch_size:,}; "
+                "raise it or set replay.batches to 0"
             )
         if not all(0 < share < 1 for share in self.schedule.milestones):
-            raise InputError(f"schedule.milestones are {self.schedule.milestones}; give shares of the budget between 0 and 1")
+            raise InputError(
+                f"schedule.milestones are {self.schedule.milestones}; give shares of the budget between 0 and 1"
+            )
+        if not self.schedule.factor > 0:
+            raise InputError(f"schedule.factor is {self.schedule.factor}; give a factor above 0")
 
     def setup(self, stage: str) -> None:
         super().setup(stage)
@@ -179,7 +185,10 @@ class DataFreeAttack(ExtractionAttack):
 
     def configure_optimizers(self) -> tuple[list[Optimizer], list[LRScheduler]]:
         """The clones' optimizer, then the generator's; rates follow the spent share of the budget."""
-        optimizers = self.new_optimizers()
+        try:
+            optimizers = self.new_optimizers()
+        except (TypeError, ValueError) as error:
+            raise InputError(f"an optimizer of the config cannot be made: {error}") from error
         return optimizers, [LambdaLR(optimizer, self._learning_rate_factor) for optimizer in optimizers]
 
     def new_optimizers(self) -> list[Optimizer]:
@@ -193,13 +202,13 @@ class DataFreeAttack(ExtractionAttack):
     def schedulers(self) -> list[LRScheduler]:
         """All learning rate schedulers; Lightning returns a bare one when there is only one."""
         schedulers = self.lr_schedulers()
-        return schedulers if isinstance(schedulers, list) else [schedulers]
+        return [s for s in (schedulers if isinstance(schedulers, list) else [schedulers]) if s is not None]
 
     @property
-    def clone_optimizer(self) -> LightningOptimizer:
-        """The clones' optimizer."""
+    def optimizer_list(self) -> list[LightningOptimizer]:
+        """All optimizers, the clones' first; Lightning returns a bare one when there is only one."""
         optimizers = self.optimizers()
-        return optimizers[0] if isinstance(optimizers, list) else optimizers
+        return optimizers if isinstance(optimizers, list) else [optimizers]
 
     # Evaluation and checkpoints.
 
@@ -235,5 +244,5 @@ class DataFreeAttack(ExtractionAttack):
     def load_attack_state(self, state: dict[str, Any]) -> None:
         super().load_attack_state(state)
         self.heldout.load_state_dict(state["heldout"], self.trainer.strategy.root_device)
-        if self.replay_buffer is not None:
+        if self.replay_buffer is not None and self.can_pay_iteration:
             self.replay_buffer.load(self.replay_folder, state["replayed_samples"])

@@ -62,9 +62,7 @@ class DisGUIDE(DataFreeAttack):
             generator_optimizer: Adam with rate 1e-4, without the weight decay that the paper names but its code lacks.
             accuracy_goals: Accuracies for which the number of queries at the first reach is reported (Table 2).
         """
-        super().__init__(
-            threat_model, clone_training, replay, schedule, batch_size, clone_optimizer, accuracy_goals
-        )
+        super().__init__(threat_model, clone_training, replay, schedule, batch_size, clone_optimizer, accuracy_goals)
         self.generator_training = generator_training
         self.diversity_weight = diversity_weight
         self.grayscale_fraction = grayscale_fraction
@@ -79,7 +77,7 @@ class DisGUIDE(DataFreeAttack):
         """Steps of the generator towards samples that split the clones and cover the classes."""
         self.generator.train()
         self.clones.eval()
-        _, optimizer = self.optimizers()
+        _, optimizer = self.optimizer_list
         for _ in range(self.generator_training.steps):
             with self.toggled_optimizer(optimizer):
                 loss = disguide_generator_loss(self.clones(self.generate(self.batch_size)), self.diversity_weight)
@@ -93,7 +91,7 @@ class DisGUIDE(DataFreeAttack):
         return self.generate(count)
 
     def generate(self, count: int) -> Tensor:
-        """This process's share of ``count`` generated images in (-1, 1), some of them gray."""
+        """The process's share of ``count`` generated images in (-1, 1), some of them gray."""
         images = self.generator(self.draws.normal(count, self.generator_training.latent_dim).to(self.dtype))
         channel = self.draws.python.randrange(self.threat_model.channels)
         return grayscale(images, self.grayscale_fraction, channel, self.draws.offset(count))
@@ -108,8 +106,14 @@ class DisGUIDE(DataFreeAttack):
 
     def _check_generator(self) -> None:
         if self.clone_training.count < 2:
-            raise InputError(f"clone_training.count is {self.clone_training.count}; disagreement needs at least 2 clones")
+            raise InputError(
+                f"clone_training.count is {self.clone_training.count}; disagreement needs at least 2 clones"
+            )
+        if self.generator_training.steps < 1:
+            raise InputError(f"generator_training.steps is {self.generator_training.steps}; give at least 1")
         if not 0 <= self.grayscale_fraction <= 1:
             raise InputError(f"grayscale_fraction is {self.grayscale_fraction}; give a share between 0 and 1")
         if self.grayscale_fraction and self.threat_model.channels == 1:
-            raise InputError(f"grayscale_fraction is {self.grayscale_fraction}, but images have one channel; set it to 0")
+            raise InputError(
+                f"grayscale_fraction is {self.grayscale_fraction}, but images have one channel; set it to 0"
+            )

@@ -46,9 +46,7 @@ class UniformNoise(DataFreeAttack):
             clone_optimizer: Optimizer of the clones; DisGUIDE's, for a fair comparison.
             accuracy_goals: Accuracies for which the number of queries at the first reach is reported.
         """
-        super().__init__(
-            threat_model, clone_training, replay, schedule, batch_size, clone_optimizer, accuracy_goals
-        )
+        super().__init__(threat_model, clone_training, replay, schedule, batch_size, clone_optimizer, accuracy_goals)
 
     def generator_phase(self) -> None:
         """Nothing to train."""

@@ -27,3 +27,4 @@ class QueryBudget(Callback):
         if isinstance(attack, ExtractionAttack) and not attack.can_pay_iteration:
             attack.stop_buying()
             trainer.should_stop = True
+            trainer.check_val_every_n_epoch = 1  # the end is evaluated, whatever the interval

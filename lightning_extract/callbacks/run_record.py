@@ -11,33 +11,47 @@ from lightning_extract.errors import InputError
 
 # What decides a run's numbers. Devices, loggers and folders may change when a run is resumed.
 DECISIVE_KEYS = ("seed_everything", "model", "data")
+EXCEPTIONS = ("data.init_args.root", "data.init_args.download", "data.init_args.eval_batch_size")
 
 
 class RunRecord(SaveConfigCallback):
     """Writes ``config.yaml``, or compares it when the folder already holds a run."""
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Runs before any query.
+        """Compares, before anything is loaded.
 
         Raises:
-            InputError: The folder holds a run with another configuration.
+            InputError: The folder holds a run with another configuration, or cannot be made.
         """
+        path = _record_path(trainer)
         if stage != "fit":
             return
-        path = Path(trainer.default_root_dir) / "config.yaml"
-        text = self.parser.dump(self.config, skip_none=False)
         if path.is_file():
-            self._refuse_other_run(path, yaml.safe_load(text))
-        elif trainer.is_global_zero:
+            self._refuse_other_run(path)
+        try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            partial = path.with_suffix(".partial")
-            partial.write_text(text)
-            partial.rename(path)  # whole or not at all: other processes look at this moment too
+        except OSError as error:
+            raise InputError(f"run folder {path.parent} cannot be made ({error.strerror}); choose another --run_dir") from error
 
-    def _refuse_other_run(self, path: Path, config: dict[str, Any]) -> None:
-        recorded = yaml.safe_load(path.read_text())
-        recorded = {key: recorded.get(key) for key in DECISIVE_KEYS}
-        old, new = _flatten(recorded), _flatten({key: config.get(key) for key in DECISIVE_KEYS})
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Writes, when all is checked and nothing bought: a start that was refused leaves no record to collide with."""
+        path = _record_path(trainer)
+        if trainer.is_global_zero and not path.is_file():
+            partial = path.with_suffix(".partial")
+            partial.write_text(self._text())
+            partial.rename(path)  # whole or not at all
+
+    def _text(self) -> str:
+        return str(self.parser.dump(self.config, skip_none=False))
+
+    def _refuse_other_run(self, path: Path) -> None:
+        try:
+            recorded = yaml.safe_load(path.read_text())
+        except (yaml.YAMLError, UnicodeDecodeError):
+            recorded = None
+        if not isinstance(recorded, dict):
+            raise InputError(f"{path} is no run's record; choose another --run_dir or remove that folder")
+        old, new = _decisive(recorded), _decisive(yaml.safe_load(self._text()))
         changed = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
         if changed:
             key = changed[0]
@@ -46,6 +60,15 @@ class RunRecord(SaveConfigCallback):
                 f"run folder {path.parent} holds a different run: {key} is {old.get(key)} there and {new.get(key)} now"
                 f"{others}; choose another --run_dir or remove that folder"
             )
+
+
+def _record_path(trainer: Trainer) -> Path:
+    return Path(trainer.default_root_dir) / "config.yaml"
+
+
+def _decisive(config: dict[str, Any]) -> dict[str, Any]:
+    leaves = _flatten({key: config.get(key) for key in DECISIVE_KEYS})
+    return {key: value for key, value in leaves.items() if key not in EXCEPTIONS}
 
 
 def _flatten(tree: Any, prefix: str = "") -> dict[str, Any]:

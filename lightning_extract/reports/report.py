@@ -54,16 +54,21 @@ def report(
     print_rows(rows, Console())
 
 
-def main(argv: list[str]) -> None:
+def main(argv: list[str], parser_class: type[ArgumentParser] = ArgumentParser) -> None:
     """Reads the command line of ``report`` and runs it.
 
     Args:
         argv: What stands behind ``report``.
+        parser_class: How errors of the command line are shown.
 
     Raises:
         InputError: As ``report``.
     """
-    parser = ArgumentParser(prog="lightning-extract report", description="Tables and curves from run folders.")
+    parser = parser_class(
+        prog="lightning-extract report",
+        usage="lightning-extract report RUN [RUN ...] --out OUT [--metric METRIC] [--include_unfinished true]",
+        description="Tables and curves from run folders.",
+    )
     # By hand, since jsonargparse wants a list as one word, "[a,b]", which no shell expands from runs/*.
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="Run folders or folders that hold them.")
     parser.add_function_arguments(report, skip={"runs", "metrics"})

@@ -5,11 +5,11 @@ from copy import deepcopy
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
+
 from lightning_extract.attacks import DisGUIDE, base
 from lightning_extract.callbacks.query_axis import QueryAxis
 from lightning_extract.data.draws import Iteration, IterationDraws, mix_seed
-from torch import Tensor, nn
-
 from tests.float64_fit import load_float64_victim, use_float64
 from tests.miniature import config_of, fit
 
@@ -34,7 +34,7 @@ def slow_disguide(generator: nn.Module, clones: nn.ModuleList, victim: nn.Module
         draws = IterationDraws(mix_seed(0, number), 0, 1, torch.device("cpu"))
         for optimizer in (of_generator, of_clones):
             rate = 0.03 if optimizer is of_clones else 1e-4
-            drops = sum(number * BATCH >= share * 1000 for share in (0.4, 0.8))
+            drops = sum(number * BATCH >= share * ITERATIONS * BATCH for share in (0.4, 0.8))
             optimizer.param_groups[0]["lr"] = rate * 0.3**drops
 
         generator.train(), clones.eval()
@@ -77,7 +77,7 @@ def test_disguide_equals_the_slow_restatement(access: str, monkeypatch: pytest.M
         training_step(self, iteration, batch_idx)
 
     monkeypatch.setattr(DisGUIDE, "training_step", remember_start)
-    budget = ["--trainer.max_steps", str(ITERATIONS * 5), "--model.replay.size", "1000"]  # 1 + 1 + 3 steps each
+    budget = ["--model.threat_model.query_budget", str(ITERATIONS * BATCH), "--model.replay.size", "1000"]
     settings = ["--model.clone_training.heldout_every", "0", "--model.threat_model.access", access]
     attack = fit(config_of(DisGUIDE), "run", *budget, *settings).model
     assert attack.ledger.spent == ITERATIONS * BATCH

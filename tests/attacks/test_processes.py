@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from lightning_extract.attacks import ExtractionAttack
 
+from lightning_extract.attacks import ExtractionAttack
 from tests.miniature import ATTACKS, config_of
 from tests.state import assert_same_state, final_state
 

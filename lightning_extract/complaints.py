@@ -1,0 +1,70 @@
+"""What the program says to people: errors and warnings of one line, from one process."""
+
+import logging
+import os
+import sys
+import time
+import warnings
+from typing import NoReturn
+
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.utilities import rank_zero_only
+from tqdm import tqdm
+
+from lightning_extract.errors import InputError
+from lightning_extract.oracle import QueryBudgetExceeded
+
+# The first process needs about a second to end; Lightning looks after the others every five.
+SECONDS_FOR_THE_FIRST_PROCESS = 12.0
+LAUNCHER = os.getppid()
+
+NO_CONCERN = (
+    ".*does not have many workers.*",  # the images lie in memory
+    ".*is smaller than the logging interval.*",
+    ".*exists and is not empty.*",  # the folder of a run that is continued
+    ".*isinstance.treespec, LeafSpec.*",
+    ".*It is recommended to use `self.log.*",  # what is logged is computed over all processes
+    ".*torch.distributed.nn.functional.all_gather is deprecated.*",  # by a private successor
+)
+
+
+def quieten() -> None:
+    """Drops Lightning's hints that do not fit here, and shows warnings as one line above the progress bar."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    for message in NO_CONCERN:
+        warnings.filterwarnings("ignore", message=message)
+    warnings.showwarning = _show_warning
+
+
+def _show_warning(message: Warning | str, *details: object, **more: object) -> None:
+    tqdm.write(f"lightning-extract: warning: {str(message).strip()}", file=sys.stderr)
+
+
+def end_with(error: Exception) -> NoReturn:
+    """Ends the process: with the message behind the error when it is one to the user, else with the error itself."""
+    if getattr(rank_zero_only, "rank", 0) and _first_process_ends():
+        sys.exit(2)
+    complaint = find_complaint(error)
+    if complaint is None:
+        raise error
+    lines = str(complaint) if isinstance(complaint, InputError) else " ".join(str(complaint).split())
+    print(f"lightning-extract: error: {lines}", file=sys.stderr)
+    sys.exit(2)
+
+
+def find_complaint(error: BaseException | None) -> BaseException | None:
+    """The message to the user behind an exception: jsonargparse and Lightning wrap what a constructor raises."""
+    while error is not None and not isinstance(error, InputError | QueryBudgetExceeded | MisconfigurationException):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def _first_process_ends() -> bool:
+    """Whether the process that launched this one ends soon: then it has the same complaint, or caused this one."""
+    deadline = time.monotonic() + SECONDS_FOR_THE_FIRST_PROCESS
+    while time.monotonic() < deadline:
+        if os.getppid() != LAUNCHER:
+            return True
+        time.sleep(0.1)
+    return False

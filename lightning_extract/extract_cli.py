@@ -1,0 +1,245 @@
+"""Lightning's command line, which gives every run a folder and an attack its essential callbacks."""
+
+import inspect
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from jsonargparse.typing import PositiveInt, restricted_number_type
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities import rank_zero_only
+
+from lightning_extract.attacks.base import ExtractionAttack
+from lightning_extract.callbacks.collapse import CollapseWatchdog
+from lightning_extract.callbacks.metrics_file import MetricsFile
+from lightning_extract.callbacks.predictions import PredictionFile
+from lightning_extract.callbacks.progress import QueryProgressBar
+from lightning_extract.callbacks.query_axis import QueryAxis
+from lightning_extract.callbacks.query_budget import QueryBudget
+from lightning_extract.callbacks.run_checkpoint import RunCheckpoint
+from lightning_extract.callbacks.run_summary import RunSummary
+from lightning_extract.errors import InputError
+from lightning_extract.reports.run_view import show_run
+
+_POINTER = "An attack's settings are listed by --model.help DisGUIDE, those of its data by --data.help GeneratorStream."
+LIGHTNING_COMMANDS = {
+    "fit": f"Runs an attack or trains a victim; given again, it continues a run that was interrupted. {_POINTER}",
+    "validate": f"Evaluates the last checkpoint of a run on the test images. {_POINTER}",
+    "test": f"Evaluates the last checkpoint of a run on the test images. {_POINTER}",
+    "predict": f"Writes the extracted model's answers on the test images to predictions.csv. {_POINTER}",
+}
+
+Seed = restricted_number_type("Seed", int, [(">=", 0), ("<=", 2**32 - 1)])
+
+TRAINER_DEFAULTS: dict[str, Any] = {
+    "devices": 1,
+    "max_epochs": -1,
+    "num_sanity_val_steps": 0,
+    "enable_model_summary": False,
+    "use_distributed_sampler": False,  # data modules share out the images themselves, without padding
+}
+# They cut epochs or the test set, or step the optimizers otherwise, and the numbers would not show it.
+NOT_FOR_ATTACKS = (
+    "accumulate_grad_batches",
+    "barebones",
+    "fast_dev_run",
+    "gradient_clip_val",
+    "limit_train_batches",
+    "limit_val_batches",
+    "max_steps",
+    "max_time",
+    "min_epochs",
+    "min_steps",
+    "overfit_batches",
+    "val_check_interval",
+)
+GROUP_TITLES = {
+    "trainer": "Lightning's trainer",
+    "model": "The experiment: an attack, or the training of a victim",
+    "data": "Its data",
+    "collapse": "The watchdog, which warns when an attack learns nothing",
+}
+
+
+class ExtractCLI(LightningCLI):
+    """LightningCLI that gives every run a folder and an attack its essential callbacks."""
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Lightning's four commands."""
+        skipped = {"model", "datamodule", "dataloaders", "weights_only", "verbose", "return_predictions"}
+        skipped |= {"train_dataloaders", "val_dataloaders", "ckpt_path"}
+        return dict.fromkeys(LIGHTNING_COMMANDS, skipped)
+
+    def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Adds the seed."""
+        help_text = "Seed of all random draws of a run, a whole number from 0."
+        parser.add_argument("--seed_everything", type=Seed, default=self.seed_everything_default, help=help_text)
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Adds what belongs to the run and not to trainer, model or data."""
+        parser.add_argument(
+            "--experiment", type=str | None, default=None, help="Name that groups runs; the config file's by default."
+        )
+        parser.add_argument(
+            "--run_dir", type=str | None, default=None, help="Run folder; runs/<experiment>/seed_<seed> by default."
+        )
+        parser.add_argument(
+            "--checkpoint_every", type=PositiveInt, default=1, help="Epochs between two checkpoints of a run."
+        )
+        help_text = "Checkpoint to continue or to evaluate; the run folder's last one by default."
+        parser.add_argument("--ckpt_path", type=str | None, default=None, help=help_text)
+        parser.add_lightning_class_args(CollapseWatchdog, "collapse")
+        for key, title in GROUP_TITLES.items():
+            (parser.groups or {})[key].title = title
+
+    def _parse_ckpt_path(self) -> None:
+        """Nothing: a checkpoint never changes the config, and is opened later, with a message when it is broken."""
+
+    @property
+    def settings(self) -> Any:
+        """The subcommand's parsed arguments."""
+        return self.config[self.subcommand]
+
+    @property
+    def run_dir(self) -> Path:
+        """The run folder."""
+        return Path(self.settings.run_dir)
+
+    def before_instantiate_classes(self) -> None:
+        """Names the experiment and its folder where the user did not."""
+        settings = self.settings
+        if settings.experiment is None:
+            given = settings.get("config") or []
+            settings.experiment = Path(str(given[0])).stem if given else settings.model.class_path.rsplit(".", 1)[-1]
+        if settings.run_dir is None:
+            settings.run_dir = str(Path("runs") / settings.experiment / f"seed_{settings.seed_everything}")
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Adds run folder, table, checkpoints and callbacks to what the config says."""
+        trainer = self.settings.trainer
+        if trainer.strategy == "auto" and (str(trainer.devices) not in ("1", "auto") or trainer.num_nodes > 1):
+            kwargs["strategy"] = "ddp_find_unused_parameters_true"
+        configured = self.config_init[self.subcommand].trainer
+        loggers, callbacks = _as_list(configured.logger), _as_list(configured.callbacks)
+        if self.subcommand == "fit":
+            key = "queries" if isinstance(self.model, ExtractionAttack) else "epoch"
+            metrics_file = MetricsFile(self.run_dir, key)
+            loggers.append(metrics_file)
+            callbacks += self._fit_callbacks(metrics_file)
+        elif self.subcommand == "predict":
+            callbacks.append(PredictionFile())
+        try:
+            return super().instantiate_trainer(
+                default_root_dir=str(self.run_dir), logger=loggers or False, callbacks=callbacks, **kwargs
+            )
+        except ValueError as error:
+            raise InputError(f"Lightning refuses the trainer's settings: {error}") from error
+
+    def _fit_callbacks(self, metrics_file: MetricsFile) -> list[Callback]:
+        trainer = self.settings.trainer
+        attack = isinstance(self.model, ExtractionAttack)
+        filename = "{queries:.0f}" if attack else "{epoch}"
+        checkpoint = RunCheckpoint(self.run_dir / "checkpoints", filename, self.settings.checkpoint_every)
+        checkpoints: list[Callback] = [] if trainer.enable_checkpointing is False else [checkpoint]
+        if not attack:
+            return checkpoints
+        _refuse_unfit(trainer)
+        watchdog = self.config_init[self.subcommand].collapse
+        summary = RunSummary(self.settings.experiment, self.settings.seed_everything, metrics_file, watchdog)
+        bar = [] if trainer.enable_progress_bar is False else [QueryProgressBar(self.settings.experiment)]
+        return [QueryBudget(), QueryAxis(), summary, *bar, *checkpoints]
+
+    # The commands, as LightningCLI calls them.
+
+    def fit(self, **parts: Any) -> None:
+        """Starts a run or continues the one that the folder holds, and shows people what came out."""
+        self._refuse_missing_files()
+        last = self.run_dir / "checkpoints" / "last.ckpt"
+        given = self.settings.ckpt_path
+        if given in (None, "last"):
+            given = str(last) if last.is_file() else None
+        self._check_checkpoint(given)
+        try:
+            self.trainer.fit(**parts, ckpt_path=given)
+        except SystemExit as stop:  # Lightning's answer to Ctrl-C and, without a code for failure, to SIGTERM
+            rank_zero_only(print)("\nstopped; the same command continues from the last checkpoint", file=sys.stderr)
+            sys.exit(stop.code or 143)
+        if (self.run_dir / "summary.json").is_file():
+            rank_zero_only(show_run)(self.run_dir)
+
+    def validate(self, **parts: Any) -> None:
+        """Evaluates a checkpoint."""
+        self._evaluate(self.trainer.validate, parts)
+
+    def test(self, **parts: Any) -> None:
+        """Evaluates a checkpoint."""
+        self._evaluate(self.trainer.test, parts)
+
+    def predict(self, **parts: Any) -> None:
+        """Writes predictions of a checkpoint."""
+        self._evaluate(self.trainer.predict, parts)
+
+    def _evaluate(self, command: Callable[..., Any], parts: dict[str, Any]) -> None:
+        self._refuse_missing_files()
+        last = self.run_dir / "checkpoints" / "last.ckpt"
+        given = self.settings.ckpt_path
+        if given in (None, "last"):
+            if not last.is_file():
+                raise InputError(f"{last} does not exist; run fit first, or give --run_dir or --ckpt_path")
+            given = str(last)
+        self._check_checkpoint(given)
+        command(**parts, ckpt_path=given)
+
+    def _refuse_missing_files(self) -> None:
+        parts = (self.model, self.datamodule)
+        missing = [text for part in parts if hasattr(part, "describe_missing") for text in part.describe_missing()]
+        if missing:
+            raise InputError("\n  ".join(["cannot start, something is missing:", *missing]))
+
+    def _check_checkpoint(self, path: str | None) -> None:
+        if path is None:
+            return
+        if not Path(path).is_file():
+            raise InputError(f"checkpoint {path} does not exist; give the path of a .ckpt file")
+        try:
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        except Exception as error:  # a damaged file leads the reader into every kind of error
+            raise InputError(
+                f"checkpoint {path} cannot be read ({type(error).__name__}: damaged, or more than tensors); "
+                "give another or remove it"
+            ) from error
+        weights = checkpoint.get("state_dict") if isinstance(checkpoint, dict) else None
+        if not isinstance(weights, dict) or "pytorch-lightning_version" not in checkpoint:
+            raise InputError(f"{path} is no checkpoint of a run; give a file from a run folder's checkpoints/")
+        own = self.model.state_dict()
+        differing = [name for name in own | weights if _shape(own.get(name)) != _shape(weights.get(name))]
+        if differing:
+            raise InputError(
+                f"checkpoint {path} holds other networks than this config: {len(differing)} tensors differ, the first "
+                f"is {differing[0]}; give the config.yaml of the checkpoint's own run folder"
+            )
+
+
+def _refuse_unfit(trainer: Any) -> None:
+    own = inspect.signature(Trainer.__init__).parameters
+    for name in NOT_FOR_ATTACKS:
+        value = getattr(trainer, name)
+        if value != own[name].default:
+            raise InputError(
+                f"trainer.{name} is {value}, but an attack ends with its query_budget, evaluates on all test images "
+                "after data.iterations_per_epoch iterations and steps its optimizers itself; remove it"
+            )
+
+
+def _shape(tensor: torch.Tensor | None) -> torch.Size | None:
+    return None if tensor is None else tensor.shape
+
+
+def _as_list(value: Any) -> list[Any]:
+    if value in (None, True, False):
+        return []
+    return list(value) if isinstance(value, Sequence) else [value]
