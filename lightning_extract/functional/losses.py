@@ -1,5 +1,6 @@
 """Losses of the clones and of the generators, as pure functions of tensors."""
 
+import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, kl_div, l1_loss, log_softmax
 
@@ -21,7 +22,9 @@ def disagreement_loss(probabilities: Tensor) -> Tensor:
     Shape:
         ``(S, B, K)`` to a scalar in ``[-sqrt(S) / K, 0]``, S >= 2.
     """
-    return -probabilities.std(dim=0).mean()
+    variance = probabilities.var(dim=0)
+    # Saturated clones agree exactly, and the root of zero has no gradient: there it is taken as zero.
+    return -variance.clamp_min(torch.finfo(variance.dtype).tiny).sqrt().mean()
 
 
 def class_diversity_loss(probabilities: Tensor, offset: float = 1e-6) -> Tensor:

@@ -36,7 +36,7 @@ def test_an_offline_run_records_the_axis(tmp_path: Path, monkeypatch: pytest.Mon
     logger = WandbLogger(save_dir=tmp_path, offline=True)
     logger.log_metrics({"queries": 128.0})  # creates the run, with Lightning's own axis
     QueryAxis().setup(stand_in_trainer(loggers=[logger]), noise_attack(), "fit")
-    wandb.finish()
+    wandb.teardown()  # unlike finish, it waits until the file is written
     (record,) = tmp_path.rglob("*.wandb")
     # The definitions as they lie in the file: field 2 is the glob "*", field 4 the axis behind its length.
     axes = re.findall(rb'\x12\x01\*"[\x01-\x7f]([\w/]+)2', record.read_bytes())

@@ -121,3 +121,11 @@ def test_divergence_of_a_victim_that_is_sure_is_finite() -> None:
     loss.backward()
     assert loss.item() == pytest.approx(math.log(2))
     assert_close(logits.grad, torch.tensor([[-0.5, 0.5]]))
+
+
+def test_clones_that_agree_exactly_give_a_finite_gradient() -> None:
+    logits = torch.tensor([[200.0, 0.0, -200.0], [3.0, 1.0, 2.0]]).repeat(2, 1, 1).requires_grad_()
+    disguide_generator_loss(logits, 0.2).backward()
+    assert logits.grad is not None
+    assert logits.grad.isfinite().all()
+    assert disagreement_loss(logits.softmax(dim=-1)).abs() < 1e-15
