@@ -23,8 +23,10 @@ def disagreement_loss(probabilities: Tensor) -> Tensor:
         ``(S, B, K)`` to a scalar in ``[-sqrt(S) / K, 0]``, S >= 2.
     """
     variance = probabilities.var(dim=0)
-    # Saturated clones agree exactly, and the root of zero has no gradient: there it is taken as zero.
-    return -variance.clamp_min(torch.finfo(variance.dtype).tiny).sqrt().mean()
+    # Saturated clones differ by less than float32 can square; the gradient of torch.std there is infinite times zero.
+    tiny = torch.finfo(variance.dtype).tiny
+    deviation = variance.clamp_min(tiny).sqrt() * (variance > tiny)
+    return -deviation.mean()
 
 
 def class_diversity_loss(probabilities: Tensor, offset: float = 1e-6) -> Tensor:

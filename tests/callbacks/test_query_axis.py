@@ -1,4 +1,5 @@
 import re
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -36,8 +37,11 @@ def test_an_offline_run_records_the_axis(tmp_path: Path, monkeypatch: pytest.Mon
     logger = WandbLogger(save_dir=tmp_path, offline=True)
     logger.log_metrics({"queries": 128.0})  # creates the run, with Lightning's own axis
     QueryAxis().setup(stand_in_trainer(loggers=[logger]), noise_attack(), "fit")
-    wandb.teardown()  # unlike finish, it waits until the file is written
+    wandb.finish()
     (record,) = tmp_path.rglob("*.wandb")
     # The definitions as they lie in the file: field 2 is the glob "*", field 4 the axis behind its length.
-    axes = re.findall(rb'\x12\x01\*"[\x01-\x7f]([\w/]+)2', record.read_bytes())
+    definition = re.compile(rb'\x12\x01\*"[\x01-\x7f]([\w/]+)2')
+    deadline = time.monotonic() + 30
+    while len(axes := definition.findall(record.read_bytes())) < 2 and time.monotonic() < deadline:
+        time.sleep(0.1)  # W&B's own process writes the file
     assert axes == [b"trainer/global_step", b"queries"]

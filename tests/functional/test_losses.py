@@ -92,13 +92,23 @@ def test_disagreement_is_largest_when_every_clone_names_another_class(clones: in
     assert disagreement_loss(one_hot).item() == pytest.approx(bound)
     random = (5 * torch.randn(200, clones, 1, classes)).softmax(dim=-1)
     assert all(bound <= disagreement_loss(probabilities).item() <= 0 for probabilities in random)
-    assert disagreement_loss(one_hot[:1].expand(clones, 3, classes)).item() == 0
+    assert disagreement_loss(one_hot[:1].expand(clones, 3, classes)).item() == pytest.approx(0, abs=1e-18)
 
 
-def test_clones_that_agree_give_a_finite_gradient() -> None:
+def test_clones_that_agree_exactly_give_no_gradient() -> None:
     probabilities = torch.full((2, 3, 4), 0.25, requires_grad=True)
     disagreement_loss(probabilities).backward()
+    assert probabilities.grad is not None
     assert torch.equal(probabilities.grad, torch.zeros(2, 3, 4))
+
+
+def test_saturated_clones_give_a_finite_gradient() -> None:
+    # The second and third class differ by about 1e-40: the inverse of such a deviation overflows.
+    logits = torch.tensor([[[90.0, 0.0, -1.0]], [[91.0, 0.0, -1.0]]], requires_grad=True)
+    assert 0 < logits.softmax(dim=-1).std(dim=0)[0, 1] < torch.finfo(torch.float32).tiny
+    disguide_generator_loss(logits, 0.2).backward()
+    assert logits.grad is not None
+    assert logits.grad.isfinite().all()
 
 
 def test_diversity_is_the_entropy_of_the_mean_not_the_mean_of_entropies() -> None:
@@ -121,11 +131,3 @@ def test_divergence_of_a_victim_that_is_sure_is_finite() -> None:
     loss.backward()
     assert loss.item() == pytest.approx(math.log(2))
     assert_close(logits.grad, torch.tensor([[-0.5, 0.5]]))
-
-
-def test_clones_that_agree_exactly_give_a_finite_gradient() -> None:
-    logits = torch.tensor([[200.0, 0.0, -200.0], [3.0, 1.0, 2.0]]).repeat(2, 1, 1).requires_grad_()
-    disguide_generator_loss(logits, 0.2).backward()
-    assert logits.grad is not None
-    assert logits.grad.isfinite().all()
-    assert disagreement_loss(logits.softmax(dim=-1)).abs() < 1e-15
