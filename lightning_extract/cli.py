@@ -1,24 +1,14 @@
 """The command line: Lightning's commands with run folders and always-on callbacks, and two of our own."""
 
 import sys
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from importlib.metadata import version
-
-from jsonargparse import auto_cli
-from lightning.pytorch import LightningDataModule, LightningModule
 
 import lightning_extract.attacks
 import lightning_extract.data.generator_stream
 import lightning_extract.data.image_data
 import lightning_extract.victims.training  # noqa: F401  (what is imported can be named in a config)
-from lightning_extract.callbacks.run_record import RunRecord
-from lightning_extract.complaints import end_with, quieten
-from lightning_extract.errors import InputError
-from lightning_extract.extract_cli import LIGHTNING_COMMANDS, TRAINER_DEFAULTS, ExtractCLI
-from lightning_extract.parser import USAGE, OneLineErrorParser, check_config_files
-from lightning_extract.reports.report import main as report_command
-from lightning_extract.victims.importing import import_victim
+from lightning_extract.parser import USAGE
 
 HELP = f"""\
 usage: {USAGE}
@@ -48,24 +38,6 @@ examples:
 """
 
 
-def import_victim_command(argv: list[str]) -> None:
-    """Reads the command line of ``import-victim`` and runs it."""
-    auto_cli(
-        import_victim,
-        args=argv,
-        as_positional=False,
-        parser_class=OneLineErrorParser,
-        usage="lightning-extract import-victim --weights FILE --network NAME --dataset NAME --out FOLDER ...",
-        description="Makes a victim of weights that were trained elsewhere, as those published with DFAD.",
-    )
-
-
-COMMANDS: dict[str, Callable[[list[str]], None]] = {
-    "report": partial(report_command, parser_class=OneLineErrorParser),
-    "import-victim": import_victim_command,
-}
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point of ``lightning-extract``.
 
@@ -79,32 +51,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     if arguments[0] == "--version":
         print(f"lightning-extract {version('lightning_extract')}")
         return
-    quieten()
-    try:
-        if arguments[0] in COMMANDS:
-            COMMANDS[arguments[0]](arguments[1:])
-        elif arguments[0] in LIGHTNING_COMMANDS:
-            run_cli(argv)
-        else:
-            known = ", ".join([*LIGHTNING_COMMANDS, *COMMANDS])
-            raise InputError(f"{arguments[0]!r} is no command; give one of {known}")
-    except Exception as error:
-        end_with(error)
+    from lightning_extract.commands import run_command  # torch and Lightning take seconds to import
 
-
-def run_cli(arguments: Sequence[str] | None = None) -> ExtractCLI:
-    """Parses and runs one of Lightning's commands; without arguments those of the process."""
-    check_config_files(list(sys.argv[1:] if arguments is None else arguments))
-    return ExtractCLI(
-        LightningModule,
-        LightningDataModule,
-        subclass_mode_model=True,
-        subclass_mode_data=True,
-        auto_configure_optimizers=False,
-        seed_everything_default=0,
-        save_config_callback=RunRecord,
-        trainer_defaults=TRAINER_DEFAULTS,
-        parser_class=OneLineErrorParser,
-        parser_kwargs={name: {"description": text} for name, text in LIGHTNING_COMMANDS.items()},
-        args=None if arguments is None else list(arguments),
-    )
+    run_command(arguments, None if argv is None else arguments)

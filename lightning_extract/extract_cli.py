@@ -121,7 +121,9 @@ class ExtractCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Adds run folder, table, checkpoints and callbacks to what the config says."""
         trainer = self.settings.trainer
-        if trainer.strategy == "auto" and (str(trainer.devices) not in ("1", "auto") or trainer.num_nodes > 1):
+        every_device = str(trainer.devices) in ("auto", "-1")
+        several = torch.cuda.device_count() > 1 if every_device else str(trainer.devices) != "1"
+        if trainer.strategy == "auto" and (several or trainer.num_nodes > 1):
             kwargs["strategy"] = "ddp_find_unused_parameters_true"
         configured = self.config_init[self.subcommand].trainer
         loggers, callbacks = _as_list(configured.logger), _as_list(configured.callbacks)
@@ -166,7 +168,8 @@ class ExtractCLI(LightningCLI):
         try:
             self.trainer.fit(**parts, ckpt_path=given)
         except SystemExit as stop:  # Lightning's answer to Ctrl-C and, without a code for failure, to SIGTERM
-            rank_zero_only(print)("\nstopped; the same command continues from the last checkpoint", file=sys.stderr)
+            how = "continues from the last checkpoint" if last.is_file() else "starts again, there is no checkpoint yet"
+            rank_zero_only(print)(f"\nstopped; the same command {how}", file=sys.stderr)
             sys.exit(stop.code or 143)
         if (self.run_dir / "summary.json").is_file():
             rank_zero_only(show_run)(self.run_dir)

@@ -9,7 +9,8 @@ from unittest.mock import patch
 import pytest
 from lightning.pytorch.cli import LightningArgumentParser
 
-from lightning_extract.cli import main, run_cli
+from lightning_extract.cli import main
+from lightning_extract.commands import run_cli
 from lightning_extract.extract_cli import ExtractCLI
 
 CONFIGS = Path(__file__).parent.parent / "configs"

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import lightning_extract.attacks as attacks
 from lightning_extract.attacks import ExtractionAttack
-from lightning_extract.cli import ExtractCLI, run_cli
+from lightning_extract.commands import run_cli
+from lightning_extract.extract_cli import ExtractCLI
 
 CONF = Path(__file__).parent / "conf"
 

@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "reports": {"errors"},
     "errors": set(),
 }
-COMMAND_LINE = {"__main__", "cli", "extract_cli", "complaints", "parser"}
+COMMAND_LINE = {"__main__", "cli", "commands", "extract_cli", "complaints", "parser"}
 SHARED_BY_ATTACKS = {"base", "data_free", "pool_based", "settings", "threat_model"}
 # Besides torch and the standard library.
 MAY_USE = {"functional": set(), "networks": set(), "oracle": set(), "errors": set()}

@@ -88,6 +88,7 @@ class ExtractionAttack(LightningModule, ABC):
         self.manual_backward(loss)
         optimizer.step()
         optimizer.zero_grad()
+        torch.clear_autocast_cache()  # else the next step of this iteration could compute with the old weights
 
     def clone_logits(self, samples: Tensor) -> Tensor:
         """Logits ``(S, B, K)`` of all clones for samples ``(B, C, H, W)`` in the input space."""
@@ -157,7 +158,7 @@ class ExtractionAttack(LightningModule, ABC):
         leftover = self.ledger.budget % self.queries_per_iteration % world_size
         if self.threat_model.remainder == "fill" and leftover:
             raise InputError(
-                f"the last {leftover} queries of the budget of {self.ledger.budget:,} cannot be split over {world_size} "
+                f"the last {leftover} queries of {self.ledger.budget:,} cannot be split over {world_size} "
                 "processes; change query_budget or set remainder to stop"
             )
 
@@ -195,7 +196,7 @@ class ExtractionAttack(LightningModule, ABC):
         for i, quality in enumerate(self.qualities):
             row |= {f"{name}_clone_{i}": value for name, value in quality.compute().items()}
         self.victim_accuracy = float(self.victim_quality.compute()["accuracy"])
-        if self.trainer.state.fn == "fit":
+        if self.trainer.state.fn == "fit" and not self.trainer.sanity_checking:
             self.oracle.verify_pending()
             row |= self.training_row()
             self.goals.update(float(row["accuracy"]), self.ledger.spent)
@@ -232,7 +233,8 @@ class ExtractionAttack(LightningModule, ABC):
         self.goals.queries |= {float(goal): queries for goal, queries in state["goals"].items()}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds the attack's state."""
+        """Adds the attack's state; what accelerators have not yet checked is checked first."""
+        self.oracle.verify_pending()
         checkpoint["attack"] = self.attack_state()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ import torch
 from lightning.pytorch.cli import OptimizerCallable
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor
+from torch.func import functional_call
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 from torchmetrics import MeanMetric
@@ -57,6 +58,7 @@ class DataFreeAttack(ExtractionAttack):
         self.new_clone_optimizer = clone_optimizer
         self._check_settings()
         self.heldout = HeldOutAnswers()
+        self.best_clones: dict[str, Tensor] = {}
         self.replay_buffer: ReplayBuffer | None = None
         self.query_labels = LabelHistogram(threat_model.num_classes)
         self.clone_loss_mean = MeanMetric(nan_strategy="disable")
@@ -217,15 +219,28 @@ class DataFreeAttack(ExtractionAttack):
         self.clone_loss_mean.reset()
         self.query_labels.reset()
         if self.heldout.batches:
-            row["heldout_agreement"] = self._heldout_agreement()
+            row |= self._select_by_heldout()
         return row
 
+    def _select_by_heldout(self) -> dict[str, Tensor]:
+        """Scores the clones on the answers set aside, and keeps their weights when none before did better.
+
+        Those answers grow in number, so that the best so far is scored anew on today's.
+        """
+        today = dict(self.clones.state_dict())
+        score = self._heldout_agreement(today)
+        best = bool(not self.best_clones or score >= self._heldout_agreement(self.best_clones))
+        if best:
+            self.best_clones = {name: value.detach().clone() for name, value in today.items()}
+        return {"heldout_agreement": score, "heldout_best": torch.tensor(float(best))}
+
     @torch.no_grad()
-    def _heldout_agreement(self) -> Tensor:
+    def _heldout_agreement(self, weights: dict[str, Tensor]) -> Tensor:
         matches = []
         for samples, answers in self.heldout.batches:
             labels = answers if answers.ndim == 1 else answers.argmax(dim=1)
-            matches.append(soft_vote(self.clone_logits(samples)).argmax(dim=1) == labels)
+            logits = functional_call(self.clones, weights, (samples.to(self.dtype),))
+            matches.append(soft_vote(logits).argmax(dim=1) == labels)
         return torch.cat(matches).float().mean()
 
     @property
@@ -234,7 +249,7 @@ class DataFreeAttack(ExtractionAttack):
         return Path(self.trainer.default_root_dir) / "replay"
 
     def attack_state(self) -> dict[str, Any]:
-        state = super().attack_state() | {"heldout": self.heldout.state_dict()}
+        state = super().attack_state() | {"heldout": self.heldout.state_dict(), "best_clones": self.best_clones}
         if self.replay_buffer is not None:
             state["replayed_samples"] = self.replay_buffer.added
             if self.global_rank == 0:
@@ -243,6 +258,8 @@ class DataFreeAttack(ExtractionAttack):
 
     def load_attack_state(self, state: dict[str, Any]) -> None:
         super().load_attack_state(state)
-        self.heldout.load_state_dict(state["heldout"], self.trainer.strategy.root_device)
+        device = self.trainer.strategy.root_device
+        self.heldout.load_state_dict(state["heldout"], device)
+        self.best_clones = {name: value.to(device) for name, value in state["best_clones"].items()}
         if self.replay_buffer is not None and self.can_pay_iteration:
             self.replay_buffer.load(self.replay_folder, state["replayed_samples"])

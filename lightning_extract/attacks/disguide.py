@@ -109,6 +109,8 @@ class DisGUIDE(DataFreeAttack):
             raise InputError(
                 f"clone_training.count is {self.clone_training.count}; disagreement needs at least 2 clones"
             )
+        if not self.diversity_weight >= 0:
+            raise InputError(f"diversity_weight is {self.diversity_weight}; give a number that is not negative")
         if self.generator_training.steps < 1:
             raise InputError(f"generator_training.steps is {self.generator_training.steps}; give at least 1")
         if not 0 <= self.grayscale_fraction <= 1:

@@ -17,7 +17,8 @@ class CloneTraining:
         soft_loss: Loss for soft access: l1 on recovered logits (what the official codes of DFME and DisGUIDE run)
             or cross_entropy on probabilities (the DisGUIDE paper's words).
         heldout_every: In every so many iterations the first bought batch is set aside and never trained on, so
-            that a clone can be selected without test data; 0 trains on all, as the papers do.
+            that a clone can be selected without test data; 0 trains on all, as the papers do. 150 is ours: one batch
+            of each epoch of the official DisGUIDE code.
         channels_last: Memory layout of the clones. Faster in bf16 and on most GPUs; no gain for float32 on CPUs.
         compile: Whether torch.compile translates the clones first: minutes at the start, faster on GPUs afterwards.
     """
@@ -39,7 +40,7 @@ class ReplaySettings:
         size: Samples kept, never more than the query budget; 1M is DisGUIDE's, section 4.
         batches: Replayed batches an iteration; 3 is DisGUIDE's, section 4; 0 switches replay off.
         dtype: How pixels are stored; uint8 needs a quarter of float32's memory and rounds to 256 levels.
-        device: Where the samples lie: cpu, or the accelerator that trains.
+        device: Where the samples lie: cpu, or the accelerator that trains, which need not wait for copies then.
     """
 
     size: int = 1_000_000

@@ -12,6 +12,8 @@ from lightning_extract.errors import InputError
 class CollapseWatchdog(Callback):
     """Warns when a clone stays at chance level, or the victim puts all queries into one class.
 
+    The papers have no such rule; the thresholds are ours.
+
     Args:
         patience: Share of the query budget for which a symptom must last before it is reported.
         margin: A clone is at chance while its agreement with the victim is below ``c + margin * (1 - c)``,

@@ -8,6 +8,14 @@ from typing import Any
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
+# What a float32 carries.
+SIGNIFICANT_DIGITS = 7
+
+
+def rounded(name: str, value: float) -> float:
+    """A metric without the noise digits of float32; counts of queries stay as they are."""
+    return value if name == "queries" else float(f"{value:.{SIGNIFICANT_DIGITS}g}")
+
 
 class MetricsFile(Logger):
     """Writes ``metrics.csv``: one row an evaluation, and a resumed run continues the table.
@@ -50,7 +58,7 @@ class MetricsFile(Logger):
             position = int(metrics[self.key])
             if not self._rows:
                 self.resume_at(position - 1)
-            self._rows.setdefault(position, {}).update(metrics)
+            self._rows.setdefault(position, {}).update({name: rounded(name, value) for name, value in metrics.items()})
             self._write()
 
     @rank_zero_only

@@ -18,7 +18,7 @@ class PredictionFile(BasePredictionWriter):
     def write_on_epoch_end(
         self, trainer: Trainer, pl_module: LightningModule, predictions: Any, batch_indices: Any
     ) -> None:
-        """Writes this process's images; the first process names its file plainly."""
+        """Writes this process's images; with several processes each writes ``predictions_<rank>.csv``."""
         batches: list[Tensor] = predictions
         name = "predictions.csv" if trainer.world_size == 1 else f"predictions_{trainer.global_rank}.csv"
         path = Path(trainer.default_root_dir) / name

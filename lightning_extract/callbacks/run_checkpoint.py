@@ -30,5 +30,9 @@ class RunCheckpoint(ModelCheckpoint):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Saves when it is time, and when the run ends."""
-        if trainer.should_stop or (trainer.current_epoch + 1) % self.every == 0:
+        epochs = trainer.current_epoch + 1
+        if trainer.should_stop or epochs == trainer.max_epochs or epochs % self.every == 0:
             super().on_train_epoch_end(trainer, pl_module)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Nothing: Lightning would write the checkpoint of a finished run anew when it is started again."""

@@ -11,7 +11,12 @@ from lightning_extract.errors import InputError
 
 # What decides a run's numbers. Devices, loggers and folders may change when a run is resumed.
 DECISIVE_KEYS = ("seed_everything", "model", "data")
-EXCEPTIONS = ("data.init_args.root", "data.init_args.download", "data.init_args.eval_batch_size")
+EXCEPTIONS = (
+    "data.init_args.root",
+    "data.init_args.download",
+    "data.init_args.eval_batch_size",
+    "model.init_args.replay.device",
+)
 
 
 class RunRecord(SaveConfigCallback):
@@ -24,14 +29,16 @@ class RunRecord(SaveConfigCallback):
             InputError: The folder holds a run with another configuration, or cannot be made.
         """
         path = _record_path(trainer)
+        if path.is_file():
+            self._refuse_other_run(path, stage)
         if stage != "fit":
             return
-        if path.is_file():
-            self._refuse_other_run(path)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise InputError(f"run folder {path.parent} cannot be made ({error.strerror}); choose another --run_dir") from error
+            raise InputError(
+                f"run folder {path.parent} cannot be made ({error.strerror}); choose another --run_dir"
+            ) from error
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Writes, when all is checked and nothing bought: a start that was refused leaves no record to collide with."""
@@ -44,14 +51,14 @@ class RunRecord(SaveConfigCallback):
     def _text(self) -> str:
         return str(self.parser.dump(self.config, skip_none=False))
 
-    def _refuse_other_run(self, path: Path) -> None:
+    def _refuse_other_run(self, path: Path, stage: str) -> None:
         try:
             recorded = yaml.safe_load(path.read_text())
         except (yaml.YAMLError, UnicodeDecodeError):
             recorded = None
         if not isinstance(recorded, dict):
             raise InputError(f"{path} is no run's record; choose another --run_dir or remove that folder")
-        old, new = _decisive(recorded), _decisive(yaml.safe_load(self._text()))
+        old, new = _decisive(recorded, stage), _decisive(yaml.safe_load(self._text()), stage)
         changed = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
         if changed:
             key = changed[0]
@@ -66,8 +73,11 @@ def _record_path(trainer: Trainer) -> Path:
     return Path(trainer.default_root_dir) / "config.yaml"
 
 
-def _decisive(config: dict[str, Any]) -> dict[str, Any]:
-    leaves = _flatten({key: config.get(key) for key in DECISIVE_KEYS})
+def _decisive(config: dict[str, Any], stage: str) -> dict[str, Any]:
+    """What must be equal: for evaluation the model alone, which may be tried on other data."""
+    leaves = _flatten({key: config.get(key) for key in (DECISIVE_KEYS if stage == "fit" else ("model",))})
+    if stage == "fit":
+        leaves["trainer.precision"] = str(config.get("trainer", {}).get("precision") or "32-true")
     return {key: value for key, value in leaves.items() if key not in EXCEPTIONS}
 
 

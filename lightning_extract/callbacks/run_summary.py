@@ -8,11 +8,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from lightning_extract.attacks.base import ExtractionAttack
 from lightning_extract.callbacks.collapse import CollapseWatchdog
-from lightning_extract.callbacks.metrics_file import MetricsFile
+from lightning_extract.callbacks.metrics_file import MetricsFile, rounded
 
 PACKAGES = ("lightning_extract", "torch", "torchvision", "lightning", "torchmetrics")
 
@@ -47,20 +48,18 @@ class RunSummary(Callback):
         """Takes the evaluation that has just been logged."""
         if trainer.state.fn != "fit" or trainer.sanity_checking:
             return
-        row = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        row = {name: rounded(name, float(value)) for name, value in trainer.callback_metrics.items()}
         self.rows["final"] = row
-        self._keep_best("best_test", "accuracy", row)
-        self._keep_best("best_heldout", "heldout_agreement", row)
+        if "best_test" not in self.rows or row["accuracy"] > self.rows["best_test"]["accuracy"]:
+            self.rows["best_test"] = row
+        if row.get("heldout_best"):  # the attack compares on one set, which grows from evaluation to evaluation
+            self.rows["best_heldout"] = row
         self.write(trainer, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Writes the summary of a run that has ended, also when it had ended before."""
         if self.rows:
             self.write(trainer, pl_module)
-
-    def _keep_best(self, name: str, metric: str, row: dict[str, float]) -> None:
-        if metric in row and row[metric] > self.rows.get(name, {}).get(metric, float("-inf")):
-            self.rows[name] = row
 
     def state_dict(self) -> dict[str, Any]:
         """Rows and seconds so far, for a checkpoint."""
@@ -77,19 +76,26 @@ class RunSummary(Callback):
     def write(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Writes ``summary.json`` on the first process."""
         assert isinstance(pl_module, ExtractionAttack)
+        referenced = torch.tensor(pl_module.oracle.referenced, device=pl_module.device)
+        referenced = trainer.strategy.reduce(referenced, reduce_op="sum")  # each process evaluates its share
         if trainer.is_global_zero:
             path = Path(trainer.default_root_dir) / "summary.json"
             path.parent.mkdir(parents=True, exist_ok=True)
             partial = path.with_suffix(".partial")
-            partial.write_text(json.dumps(self._summary(trainer, pl_module), indent=2) + "\n")
+            partial.write_text(json.dumps(self._summary(trainer, pl_module, int(referenced)), indent=2) + "\n")
             partial.rename(path)
 
-    def _summary(self, trainer: Trainer, attack: ExtractionAttack) -> dict[str, Any]:
+    def _status(self, attack: ExtractionAttack) -> str:
+        if self.watchdog.stop and self.watchdog.reports:
+            return "collapsed"
+        return "unfinished" if attack.can_pay_iteration else "finished"
+
+    def _summary(self, trainer: Trainer, attack: ExtractionAttack, referenced: int) -> dict[str, Any]:
         ledger, oracle, card = attack.ledger, attack.oracle, attack.victim_card
         after_stop = 0 if attack.answered_at_stop is None else oracle.answered - attack.answered_at_stop
         return {
             "format_version": 1,
-            "status": "unfinished" if attack.can_pay_iteration else "finished",
+            "status": self._status(attack),
             "experiment": self.experiment,
             "attack": type(attack).__name__,
             "access": attack.threat_model.access,
@@ -109,7 +115,7 @@ class RunSummary(Callback):
                 "by_phase": ledger.by_phase,
                 "answered": oracle.answered,
                 "after_stop": after_stop,
-                "reference": oracle.referenced,
+                "reference": referenced,
             },
             "final": _shown(self.rows["final"]),
             "best_heldout": _shown(self.rows["best_heldout"]) if "best_heldout" in self.rows else None,

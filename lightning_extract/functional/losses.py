@@ -61,7 +61,8 @@ def disguide_generator_loss(clone_logits: Tensor, diversity_weight: float) -> Te
     Shape:
         ``(S, B, K)`` to a scalar.
     """
-    probabilities = clone_logits.softmax(dim=-1)
+    # Autocast leaves softmax in half precision on CPUs, where the offset of the diversity loss would vanish.
+    probabilities = clone_logits.to(torch.promote_types(clone_logits.dtype, torch.float32)).softmax(dim=-1)
     return disagreement_loss(probabilities) + diversity_weight * class_diversity_loss(probabilities)
 
 

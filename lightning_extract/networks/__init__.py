@@ -64,9 +64,7 @@ def build_classifier(name: str, num_classes: int, channels: int = 3, image_size:
     if name not in CLASSIFIERS:
         raise InputError(f"the classifier {name!r} is unknown; choose one of {', '.join(CLASSIFIERS)}.")
     if num_classes < 2:
-        raise InputError(
-            f"num_classes is {num_classes}, but a classifier needs at least 2; give the data's number."
-        )
+        raise InputError(f"num_classes is {num_classes}, but a classifier needs at least 2; give the data's number.")
     if channels not in (1, 3):
         raise InputError(f"channels is {channels}, but images have 1 (grey) or 3 (colour); set one of these.")
     return CLASSIFIERS[name](num_classes, channels, image_size)

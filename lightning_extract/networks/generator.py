@@ -34,9 +34,7 @@ class DFMEGenerator(nn.Module):
         InputError: A size is less than one, or the image size no multiple of 4.
     """
 
-    def __init__(
-        self, latent_dim: int = 256, width: int = 64, channels: int = 3, image_size: int = 32
-    ) -> None:
+    def __init__(self, latent_dim: int = 256, width: int = 64, channels: int = 3, image_size: int = 32) -> None:
         super().__init__()
         for name, value in {"latent_dim": latent_dim, "width": width, "channels": channels}.items():
             if value < 1:

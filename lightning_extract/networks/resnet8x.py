@@ -58,9 +58,7 @@ class ResNet8x(nn.Module):
         InputError: The image size is not 32.
     """
 
-    def __init__(
-        self, blocks: Sequence[int], num_classes: int, channels: int = 3, image_size: int = 32
-    ) -> None:
+    def __init__(self, blocks: Sequence[int], num_classes: int, channels: int = 3, image_size: int = 32) -> None:
         super().__init__()
         require_32_pixels("ResNet-8x", image_size, image_size)
         self.conv1 = nn.Conv2d(channels, STAGE_WIDTHS[0], 3, padding=1, bias=False)

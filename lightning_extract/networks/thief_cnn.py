@@ -58,9 +58,7 @@ class ThiefCNN(nn.Module):
                 f"are too few; set image_size to at least {2**blocks}."
             )
         widths = (channels, *BLOCK_WIDTHS[:blocks])
-        self.blocks = nn.Sequential(
-            *(_block(convolutions, widths[i], widths[i + 1], dropout) for i in range(blocks))
-        )
+        self.blocks = nn.Sequential(*(_block(convolutions, widths[i], widths[i + 1], dropout) for i in range(blocks)))
         self.linear = nn.Linear(widths[-1] * final_size**2, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:

@@ -59,8 +59,8 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Whether the attack ran to its end."""
-        return bool(self.summary["status"] == "finished")
+        """Whether the attack ran to its end, or was ended since it had collapsed."""
+        return self.summary["status"] in ("finished", "collapsed")
 
 
 def flatten(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -17,7 +17,7 @@ MAY_DIFFER = (
     "trainer.enable_progress_bar", "trainer.enable_model_summary",
     "trainer.profiler", "trainer.benchmark", "trainer.deterministic",
     "model.init_args.threat_model.victim", "model.init_args.replay.device",
-    "data.init_args.root", "data.init_args.download",
+    "data.init_args.root", "data.init_args.download", "data.init_args.eval_batch_size",
 )
 # fmt: on
 ABSENT = "absent"

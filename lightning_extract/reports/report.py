@@ -84,7 +84,10 @@ def _collect(places: list[Path], include_unfinished: bool) -> tuple[list[Run], l
     for folder in find_run_folders(places):
         if not (folder / "summary.json").exists():
             notes.append(f"{folder} is left out: it has no summary.json, so the run was killed or still goes on.")
-        elif read_summary(folder)["status"] == "finished":
+        elif read_summary(folder)["status"] in (
+            "finished",
+            "collapsed",
+        ):  # a mean without collapsed seeds would flatter
             runs.append(read_run(folder))
         elif include_unfinished:
             runs.append(read_run(folder))

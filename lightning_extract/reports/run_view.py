@@ -14,7 +14,8 @@ def show_run(run_dir: Path) -> None:
     """Prints the summary of a run folder as a table and saves its plot there as ``curves.png``."""
     summary: dict[str, Any] = json.loads((run_dir / "summary.json").read_text())
     plot_run(run_dir / "metrics.csv", run_dir / "curves.png", summary["victim_accuracy"])
-    table = Table(title=f"{summary['experiment']}, seed {summary['seed']}", title_justify="left")
+    title = f"{summary['experiment']}, seed {summary['seed']}, {summary['status']}"
+    table = Table(title=title, title_justify="left")
     for heading in ("", "queries", "agreement", "accuracy"):
         table.add_column(heading, justify="left" if not heading else "right")
     table.add_row("victim", "", "", _percent(summary["victim_accuracy"]))

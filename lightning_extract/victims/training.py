@@ -17,7 +17,7 @@ from lightning_extract.data.draws import mix_seed
 from lightning_extract.data.image_data import ImageData
 from lightning_extract.data.seeds import run_seed
 from lightning_extract.errors import InputError
-from lightning_extract.networks import build_classifier
+from lightning_extract.networks import build_classifier, synchronise_batch_norm
 from lightning_extract.victims.accuracy import Normalise, measure_accuracy
 from lightning_extract.victims.augmentation import random_crop, random_horizontal_flip
 from lightning_extract.victims.card import CARD_FILE, check_normalisation
@@ -114,6 +114,10 @@ class VictimTraining(LightningModule):
                 "give T_max and trainer.max_epochs the same value"
             )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": self._lr_interval}}
+
+    def setup(self, stage: str) -> None:
+        if stage == "fit" and self.trainer.world_size > 1:
+            synchronise_batch_norm(self, self.trainer.strategy.root_device.type)
 
     def on_fit_start(self) -> None:
         data = self._data()

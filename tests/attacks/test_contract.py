@@ -13,6 +13,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning_extract.attacks import DataFreeAttack, ExtractionAttack
 from lightning_extract.callbacks.query_axis import QueryAxis
 from lightning_extract.errors import InputError
+from lightning_extract.oracle import VictimOracle
 from lightning_extract.victims.loading import load_victim
 from tests.miniature import ATTACKS, config_of, fit
 from tests.state import assert_same_state, final_state
@@ -40,8 +41,13 @@ def test_fill_spends_the_budget_exactly(attack: type[ExtractionAttack]) -> None:
 
 
 @every_attack
-def test_victim_stays_untouched_and_out_of_reach(attack: type[ExtractionAttack]) -> None:
+def test_victim_stays_untouched_and_out_of_reach(
+    attack: type[ExtractionAttack], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late_checks: list[int] = []
+    monkeypatch.setattr(VictimOracle, "verify_pending", lambda oracle: late_checks.append(oracle.ledger.spent))
     model = fit(config_of(attack)).model
+    assert {256, 512, 768, 960} <= set(late_checks), "each evaluation reads the checks that accelerators put off"
     original, _ = load_victim(model.threat_model.victim)
     victim = model.oracle._network
     assert not victim.training
@@ -95,17 +101,20 @@ class Kill(Callback):
 
 
 @every_attack
-@pytest.mark.parametrize("after", [1, 6, 8, 14])
+@pytest.mark.parametrize(
+    ("after", "clone"), [(1, "lenet5_half"), (8, "lenet5_half"), (14, "lenet5_half"), (6, "cnn_2_1")]
+)
 def test_kill_and_resume_equals_the_uninterrupted_run(
-    attack: type[ExtractionAttack], after: int, monkeypatch: pytest.MonkeyPatch
+    attack: type[ExtractionAttack], after: int, clone: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fit(config_of(attack), "whole")
+    network = ["--model.clone_training.network", clone]  # cnn_2_1 draws itself, for its dropout
+    fit(config_of(attack), "whole", *network)
     with monkeypatch.context() as patch:
         patch.setattr(QueryAxis, "on_train_batch_start", Kill(after).on_train_batch_start)
         with pytest.raises(InterruptedError):
-            fit(config_of(attack), "killed")
+            fit(config_of(attack), "killed", *network)
     torch.manual_seed(12345)  # a new process has another global random state
-    fit(config_of(attack), "killed")
+    fit(config_of(attack), "killed", *network)
     assert_same_state(final_state(Path("killed")), final_state(Path("whole")))
     assert Path("killed/metrics.csv").read_text() == Path("whole/metrics.csv").read_text()
 

@@ -13,6 +13,7 @@ from lightning_extract.attacks.settings import CloneTraining, ReplaySettings, Sc
 from lightning_extract.data.draws import IterationDraws, mix_seed
 from lightning_extract.data.replay import ReplayBuffer
 from lightning_extract.errors import InputError
+from lightning_extract.functional.logits import soft_vote
 from lightning_extract.functional.losses import hard_cross_entropy, recovered_logit_loss, soft_cross_entropy
 from lightning_extract.oracle import VictimOracle
 from lightning_extract.victims.loading import load_victim
@@ -85,11 +86,29 @@ def test_held_out_agreement_is_that_of_the_soft_vote() -> None:
         samples = torch.cat([samples for samples, _ in attack.heldout.batches])
         victim = attack.oracle.reference(samples).argmax(dim=1)
         vote = sum(member(samples).softmax(dim=1) for member in attack.clones.members).argmax(dim=1)
-    found = attack._heldout_agreement()
+    weights = dict(attack.clones.state_dict())
+    found = attack._heldout_agreement(weights)
     assert len(samples) == 150
     assert found == (vote == victim).float().mean()
     attack.heldout.batches = [(samples, vote)]  # labels, as hard access gives them
-    assert attack._heldout_agreement() == 1
+    assert attack._heldout_agreement(weights) == 1
+
+
+def test_selection_compares_the_best_so_far_on_the_same_answers() -> None:
+    attack = noise_attack(1000, batch_size=50, clone_training=small_clones(heldout_every=2))
+    ready(attack)
+    iterate(attack, 6)
+    assert attack._select_by_heldout()["heldout_best"] == 1
+    good = {name: value.clone() for name, value in attack.clones.state_dict().items()}
+    samples, _ = attack.heldout.batches[0]
+    with torch.no_grad():
+        attack.heldout.batches = [(samples, soft_vote(attack.clones(samples)).argmax(dim=1))]
+        for value in attack.clones.parameters():
+            value.copy_(torch.randn_like(value))
+    row = attack._select_by_heldout()
+    assert row["heldout_best"] == 0
+    assert row["heldout_agreement"] < 1
+    assert all(torch.equal(value, good[name]) for name, value in attack.best_clones.items())
 
 
 def test_replay_draws_distinct_samples_of_what_was_bought() -> None:

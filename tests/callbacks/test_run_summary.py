@@ -73,12 +73,15 @@ def test_final_is_the_last_evaluation(run: Path, rows: list[dict[str, float]]) -
     assert {"accuracy", "agreement", "kl", "accuracy_clone_0", "agreement_clone_1"} <= final.keys()
 
 
-@pytest.mark.parametrize(("name", "metric"), [("best_test", "accuracy"), ("best_heldout", "heldout_agreement")])
-def test_best_is_the_first_of_the_highest(name: str, metric: str, run: Path, rows: list[dict[str, float]]) -> None:
-    candidates = [row for row in rows if metric in row]
-    best = max(candidates, key=lambda row: row[metric])
-    found = read_summary(run)[name]
-    assert (found["queries"], found[metric]) == (best["queries"], best[metric])
+def test_best_on_test_is_the_first_of_the_highest(run: Path, rows: list[dict[str, float]]) -> None:
+    best = max(rows, key=lambda row: row["accuracy"])
+    found = read_summary(run)["best_test"]
+    assert (found["queries"], found["accuracy"]) == (best["queries"], best["accuracy"])
+
+
+def test_best_on_held_out_is_the_last_that_the_attack_selected(run: Path, rows: list[dict[str, float]]) -> None:
+    selected = [row for row in rows if row.get("heldout_best")]
+    assert read_summary(run)["best_heldout"]["queries"] == selected[-1]["queries"]
 
 
 def test_goals_are_reported(run: Path) -> None:
@@ -129,9 +132,9 @@ def test_a_tie_keeps_the_earlier_evaluation() -> None:
 
 def test_selection_by_bought_answers_ignores_the_test_set() -> None:
     run = Evaluations()
-    run.at(100, accuracy=0.9, heldout_agreement=0.4)
-    run.at(200, accuracy=0.1, heldout_agreement=0.8)
-    summary = run.at(300, accuracy=0.2, heldout_agreement=float("nan"))
+    run.at(100, accuracy=0.9, heldout_agreement=0.9, heldout_best=1.0)
+    run.at(200, accuracy=0.1, heldout_agreement=0.8, heldout_best=1.0)  # on more answers, where the first did worse
+    summary = run.at(300, accuracy=0.2, heldout_agreement=0.95, heldout_best=0.0)
     assert summary["best_heldout"]["queries"] == 200
     assert summary["best_test"]["queries"] == 100
 

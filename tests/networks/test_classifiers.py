@@ -50,9 +50,7 @@ def test_logits_have_one_column_a_class(name: str, channels: int) -> None:
 
 
 def test_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(
-        InputError, match="'vgg16' is unknown; choose one of resnet18_8x, resnet34_8x, lenet5"
-    ):
+    with pytest.raises(InputError, match="'vgg16' is unknown; choose one of resnet18_8x, resnet34_8x, lenet5"):
         build_classifier("vgg16", 10)
 
 

@@ -12,9 +12,9 @@ from torch.testing import assert_close
 
 from lightning_extract.networks import DFMEGenerator, build_classifier
 
-PARITY: dict[str, dict[str, Any]] = json.loads(
-    (Path(__file__).parents[1] / "parity" / "networks.json").read_text()
-)["networks"]
+PARITY: dict[str, dict[str, Any]] = json.loads((Path(__file__).parents[1] / "parity" / "networks.json").read_text())[
+    "networks"
+]
 
 
 def build(name: str) -> nn.Module:
@@ -29,9 +29,7 @@ def build(name: str) -> nn.Module:
 def stated_weights(module: nn.Module) -> dict[str, Tensor]:
     weights = {}
     for t, (name, tensor) in enumerate(module.state_dict().items()):
-        s = torch.sin(0.37 * torch.arange(tensor.numel(), dtype=torch.float64) + 0.11 * t + 0.5).view(
-            tensor.shape
-        )
+        s = torch.sin(0.37 * torch.arange(tensor.numel(), dtype=torch.float64) + 0.11 * t + 0.5).view(tensor.shape)
         if name.endswith("num_batches_tracked"):
             weights[name] = tensor
         elif name.endswith("running_var"):

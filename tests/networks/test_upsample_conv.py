@@ -14,17 +14,13 @@ def test_equals_upsampling_and_convolution(height: int, width: int) -> None:
     images = torch.randn(2, 3, height, width, dtype=torch.float64, requires_grad=True)
     assert layer.bias is not None
     inputs = (images, layer.weight, layer.bias)
-    expected = conv2d(
-        interpolate(images, scale_factor=2.0, mode="nearest"), layer.weight, layer.bias, padding=1
-    )
+    expected = conv2d(interpolate(images, scale_factor=2.0, mode="nearest"), layer.weight, layer.bias, padding=1)
     found = layer(images)
     assert found.shape == (2, 5, 2 * height, 2 * width)
     assert_close(found, expected, rtol=1e-12, atol=1e-12)
     direction = torch.randn_like(expected)
     found_gradients = torch.autograd.grad(found, inputs, direction)
-    for found_gradient, gradient in zip(
-        found_gradients, torch.autograd.grad(expected, inputs, direction), strict=True
-    ):
+    for found_gradient, gradient in zip(found_gradients, torch.autograd.grad(expected, inputs, direction), strict=True):
         assert_close(found_gradient, gradient, rtol=1e-12, atol=1e-12)
 
 
