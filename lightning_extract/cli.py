@@ -4,14 +4,8 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-import lightning_extract.attacks
-import lightning_extract.data.generator_stream
-import lightning_extract.data.image_data
-import lightning_extract.victims.training  # noqa: F401  (what is imported can be named in a config)
-from lightning_extract.parser import USAGE
-
-HELP = f"""\
-usage: {USAGE}
+HELP = """\
+usage: lightning-extract COMMAND --config FILE [--KEY VALUE ...]
 
 Model-extraction experiments with an exact account of queries.
 

@@ -2,8 +2,9 @@
 
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 
-from jsonargparse import ArgumentError, auto_cli
+from jsonargparse import auto_cli
 from lightning.pytorch import LightningDataModule, LightningModule
 
 import lightning_extract.attacks
@@ -14,19 +15,25 @@ from lightning_extract.callbacks.run_record import RunRecord
 from lightning_extract.complaints import end_with, quieten
 from lightning_extract.errors import InputError
 from lightning_extract.extract_cli import LIGHTNING_COMMANDS, TRAINER_DEFAULTS, ExtractCLI
-from lightning_extract.parser import OneLineErrorParser, check_config_files, shorten
+from lightning_extract.parser import OneLineErrorParser, check_config_files
 from lightning_extract.reports.report import main as report_command
 from lightning_extract.victims.importing import import_victim
 
 
 def import_victim_command(argv: list[str]) -> None:
     """Reads the command line of ``import-victim`` and runs it."""
-    usage = "lightning-extract import-victim --weights FILE --network NAME --dataset NAME --out FOLDER ..."
-    auto_cli(import_victim, args=argv, as_positional=False, parser_class=OneLineErrorParser, usage=usage)
+    auto_cli(
+        import_victim,
+        args=argv,
+        as_positional=False,
+        parser_class=OneLineErrorParser,
+        usage="lightning-extract import-victim --weights FILE --network NAME --dataset NAME --out FOLDER ...",
+        description="Makes a victim of weights that were trained elsewhere, as those published with DFAD.",
+    )
 
 
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
-    "report": report_command,
+    "report": partial(report_command, parser_class=OneLineErrorParser),
     "import-victim": import_victim_command,
 }
 
@@ -47,8 +54,6 @@ def run_command(arguments: list[str], given: Sequence[str] | None) -> None:
         else:
             known = ", ".join([*LIGHTNING_COMMANDS, *COMMANDS])
             raise InputError(f"{arguments[0]!r} is no command; give one of {known}")
-    except ArgumentError as error:
-        end_with(InputError(f"{shorten(str(error))}; see lightning-extract {arguments[0]} --help"))
     except Exception as error:
         end_with(error)
 

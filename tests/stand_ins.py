@@ -4,6 +4,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import torch
+
 from lightning_extract.attacks import DisGUIDE, UniformNoise
 from lightning_extract.attacks.settings import CloneTraining, GeneratorTraining
 from lightning_extract.attacks.threat_model import ThreatModel
@@ -46,6 +48,7 @@ def stand_in_trainer(**values: Any) -> Any:
         "is_global_zero": True,
         "precision": "32-true",
         "callback_metrics": {},
+        "strategy": SimpleNamespace(reduce=lambda tensor, reduce_op: tensor, root_device=torch.device("cpu")),
         "default_root_dir": str(Path.cwd()),
     }
     return SimpleNamespace(**defaults | values)

@@ -218,7 +218,6 @@ def test_state_holds_account_replay_and_held_out_answers(tmp_path: Path) -> None
     for attack in (original, restored):
         ready(attack)
         attack.trainer.default_root_dir = str(tmp_path)
-        attack.trainer.strategy = type("Strategy", (), {"root_device": CPU})
     iterate(original, 7)
     original.victim_accuracy = 0.75
     torch.save(original.attack_state(), tmp_path / "state.pt")

@@ -1,6 +1,8 @@
 import csv
 from pathlib import Path
 
+import torch
+
 from lightning_extract.callbacks.metrics_file import MetricsFile
 
 
@@ -21,7 +23,7 @@ def test_a_row_an_evaluation_with_the_key_in_front(tmp_path: Path) -> None:
     text = (tmp_path / "new" / "run" / "metrics.csv").read_text()
     assert text.splitlines()[0] == "queries,accuracy,epoch,zeal"
     first, second = rows(tmp_path / "new" / "run")
-    assert first == {"queries": "256", "accuracy": str(256 / 3000), "epoch": "1", "zeal": ""}
+    assert first == {"queries": "256", "accuracy": "0.08533333", "epoch": "1.0", "zeal": ""}
     assert second == {"queries": "512", "accuracy": "0.25", "epoch": "", "zeal": "1.0"}
 
 
@@ -36,6 +38,13 @@ def test_metrics_without_the_key_are_left_out(tmp_path: Path) -> None:
     file = MetricsFile(tmp_path, key="queries")
     file.log_metrics({"loss": 1.0}, step=3)
     assert not file.path.exists()
+
+
+def test_digits_that_a_float32_does_not_carry_are_left_out(tmp_path: Path) -> None:
+    value = torch.tensor(0.97).item()
+    assert value != 0.97
+    MetricsFile(tmp_path, key="queries").log_metrics({"queries": 1.0, "accuracy": value, "kl": 1.23456789e-5})
+    assert rows(tmp_path) == [{"queries": "1", "accuracy": "0.97", "kl": "1.234568e-05"}]
 
 
 def test_large_keys_are_exact(tmp_path: Path) -> None:

@@ -20,7 +20,9 @@ def record(stage: str = "fit", first_process: bool = True, **values: Any) -> Non
     parser.add_argument("--data.init_args.eval_batch_size", type=int, default=512)
     parser.add_argument("--data.init_args.root", type=str, default="data")
     parser.add_argument("--model.init_args.goals", type=list[float], default=[])
+    parser.add_argument("--model.init_args.replay.device", type=str, default="cpu")
     parser.add_argument("--trainer.devices", type=int, default=1)
+    parser.add_argument("--trainer.precision", type=str | None, default=None)
     config = parser.parse_object(values)
     trainer = stand_in_trainer(default_root_dir="run", is_global_zero=first_process)
     callback = RunRecord(parser, config)
@@ -60,6 +62,7 @@ def test_a_changed_key_is_refused_and_named() -> None:
     ("values", "key"),
     [
         ({"seed_everything": 1}, "seed_everything is 0 there and 1 now"),
+        ({"trainer": {"precision": "bf16-mixed"}}, "trainer.precision is 32-true there and bf16-mixed now"),
         ({"data": {"init_args": {"image_size": 28}}}, "data.init_args.image_size is 32 there and 28 now"),
         ({"model": {"init_args": {"goals": [0.5]}}}, r"model.init_args.goals is \[\] there and \[0.5\] now"),
     ],
@@ -79,6 +82,8 @@ def test_several_changes_are_counted() -> None:
 def test_what_changes_no_number_may_change() -> None:
     record(data={"init_args": {"root": "here", "eval_batch_size": 5}})
     record(data={"init_args": {"root": "there", "eval_batch_size": 7}})
+    record(model={"init_args": {"replay": {"device": "accelerator"}}})
+    record(trainer={"precision": "32-true"})  # what it is when nothing is said
 
 
 def test_a_start_that_is_refused_leaves_no_record(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,11 +118,13 @@ def test_a_key_that_is_gone_is_a_change() -> None:
         record()
 
 
-def test_other_stages_compare_and_write_nothing() -> None:
+def test_evaluation_writes_nothing_and_compares_the_model_alone() -> None:
     record(stage="test")
     assert not Path("run").exists()
     record()
-    record(stage="test", seed_everything=1)
+    record(stage="test", seed_everything=1, data={"init_args": {"image_size": 28}}, trainer={"precision": "bf16-mixed"})
+    with pytest.raises(InputError, match="batch_size is 64 there and 1 now"):
+        record(stage="test", model={"init_args": {"batch_size": 1}})
 
 
 def test_other_processes_compare_but_do_not_write() -> None:

@@ -145,6 +145,21 @@ def test_status_says_whether_another_iteration_can_be_paid() -> None:
     assert run.at(937, accuracy=0.5)["status"] == "finished"
 
 
+def test_status_of_a_run_that_the_watchdog_has_stopped() -> None:
+    run = Evaluations()
+    run.watchdog.reports["symptom"] = "symptom since 0"
+    assert run.at(500, accuracy=0.1)["status"] == "unfinished"
+    run.watchdog.stop = True
+    assert run.at(600, accuracy=0.1)["status"] == "collapsed"
+
+
+def test_free_answers_of_all_processes_are_counted() -> None:
+    run = Evaluations()
+    run.attack.oracle.referenced = 500
+    run.trainer.strategy.reduce = lambda tensor, reduce_op: 2 * tensor if reduce_op == "sum" else tensor
+    assert run.at(100, accuracy=0.5)["queries"]["reference"] == 1000
+
+
 def test_answers_after_the_stop_would_show() -> None:
     run = Evaluations()
     assert run.at(960, accuracy=0.5)["queries"]["after_stop"] == 0
