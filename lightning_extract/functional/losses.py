@@ -2,10 +2,10 @@
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy, kl_div, l1_loss, log_softmax
+from torch.nn.functional import cross_entropy, l1_loss
 
 from .distributed import global_mean
-from .logits import PROBABILITY_FLOOR, recover_logits
+from .logits import recover_logits
 
 
 def disagreement_loss(probabilities: Tensor) -> Tensor:
@@ -95,13 +95,3 @@ def soft_cross_entropy(clone_logits: Tensor, victim_probabilities: Tensor) -> Te
 def hard_cross_entropy(clone_logits: Tensor, victim_labels: Tensor) -> Tensor:
     """Cross-entropy with the victim's labels, mean over samples: ``(B, K)``, ``(B,)`` to a scalar."""
     return cross_entropy(clone_logits, victim_labels)
-
-
-def victim_divergence(clone_logits: Tensor, victim_probabilities: Tensor) -> Tensor:
-    """KL divergence from victim to clone in nats, mean over samples.
-
-    Shape:
-        ``(B, K)``, ``(B, K)`` to a scalar.
-    """
-    log_clone = log_softmax(clone_logits, dim=1)
-    return kl_div(log_clone, victim_probabilities.clamp_min(PROBABILITY_FLOOR), reduction="batchmean")
