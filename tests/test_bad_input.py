@@ -17,7 +17,7 @@ from lightning_extract.cli import main
 from lightning_extract.networks import build_classifier
 from lightning_extract.oracle import VictimOracle
 from lightning_extract.victims.loading import SHIPPED, load_victim, save_victim
-from tests.command_line import complaint, only_message, start_script
+from tests.command_line import CONFIGS, complaint, only_message, start_script
 from tests.image_folders import write_image_folder
 from tests.miniature import CONF
 
@@ -76,7 +76,7 @@ def config_file(change: Callable[[Any], object]) -> Path:
         (["--trainer.devices", "0"], "value is not a valid input"),
         (["--trainer.fast_dev_run", "true"], "trainer.fast_dev_run is True, but an attack ends with its query_budget"),
         (["--trainer.max_steps", "9"], "trainer.max_steps is 9, but an attack ends with its query_budget"),
-        (["--trainer.limit_val_batches", "1"], "trainer.limit_val_batches is 1, but an attack"),
+        (["--trainer.limit_val_batches", "1"], "trainer.limit_val_batches is 1"),
         (["--trainer.epochs", "3"], "unrecognized arguments: --trainer.epochs 3"),
         (["--modle", "DisGUIDE"], "unrecognized arguments: --modle DisGUIDE"),
         ([THREAT + "budget", "3"], "model: DisGUIDE: unrecognized arguments: --threat_model.budget=3"),
@@ -320,6 +320,12 @@ def test_a_checkpoint_of_something_else(content: object, capsys: Capture) -> Non
     message = complaint(capsys, *FIT, "--ckpt_path", "other.ckpt")
     assert message == "other.ckpt is no checkpoint of a run; give a file from a run folder's checkpoints/"
     assert nothing_was_bought()
+
+
+def test_an_optimizer_that_no_victim_can_learn_with(capsys: Capture) -> None:
+    config = CONFIGS / "victim_lenet5_mnist5k.yaml"
+    message = complaint(capsys, "fit", "--config", config, "--model.optimizer.init_args.lr", "-1")
+    assert message == "the optimizer or scheduler of the config cannot be made: Invalid learning rate: -1.0"
 
 
 def test_a_run_folder_that_is_a_file(capsys: Capture) -> None:

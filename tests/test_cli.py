@@ -13,7 +13,7 @@ import yaml
 
 from lightning_extract.cli import main
 from lightning_extract.data.datasets import load_images
-from tests.command_line import run_script, start_script
+from tests.command_line import CONFIGS, run_script, start_script
 from tests.miniature import CONF
 from tests.state import assert_same_state, final_state
 
@@ -180,6 +180,21 @@ def test_bar_and_checkpoints_can_be_switched_off(capsys: pytest.CaptureFixture[s
     assert "queries/s" not in capsys.readouterr().err
     assert read_summary(Path("bare"))["status"] == "finished"
     assert not Path("bare/checkpoints").exists()
+
+
+def test_a_victim_is_trained_asked_and_attacked() -> None:
+    arguments = ["--config", str(CONFIGS / "victim_lenet5_mnist5k.yaml"), "--trainer.accelerator", "cpu",
+                 "--trainer.max_epochs", "1", "--model.lr_scheduler.init_args.T_max", "1"]  # fmt: skip
+    main(["fit", *arguments])
+    run = Path("runs/victim_lenet5_mnist5k/seed_0")
+    (row,) = rows_of(run / "metrics.csv")
+    main(["predict", *arguments])
+    labels = load_images("mnist5k", "test").labels.tolist()
+    right = sum(int(row["label"]) == label for row, label in zip(rows_of(run / "predictions.csv"), labels, strict=True))
+    assert right / TEST_IMAGES == pytest.approx(float(row["accuracy"]), abs=1e-6)
+    main(["fit", "--config", str(CONFIG), "--run_dir", "attack", "--trainer.max_epochs", "1",
+          "--model.threat_model.victim", "victims/lenet5_mnist5k"])  # fmt: skip
+    assert read_summary(Path("attack"))["victim_accuracy"] == pytest.approx(right / TEST_IMAGES)
 
 
 def test_without_names_the_folder_is_named_after_config_and_seed() -> None:

@@ -105,8 +105,11 @@ class VictimTraining(LightningModule):
         return logits
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        optimizer = self._optimizer(self.classifier.parameters())
-        scheduler = self._lr_scheduler(optimizer)
+        try:
+            optimizer = self._optimizer(self.classifier.parameters())
+            scheduler = self._lr_scheduler(optimizer)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"the optimizer or scheduler of the config cannot be made: {error}") from error
         period = getattr(scheduler, "T_max", None)
         if period is not None and self._lr_interval == "epoch" and period != self.trainer.max_epochs:
             raise InputError(
@@ -156,6 +159,11 @@ class VictimTraining(LightningModule):
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         self._evaluate(batch)
+
+    def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """Class probabilities ``(B, K)``."""
+        logits: Tensor = self(batch[0])
+        return logits.softmax(dim=1)
 
     def on_train_end(self) -> None:
         self._write_victim()
