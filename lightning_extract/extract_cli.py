@@ -14,6 +14,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from lightning_extract.attacks.base import ExtractionAttack
 from lightning_extract.callbacks.collapse import CollapseWatchdog
+from lightning_extract.callbacks.gradient_quality import GradientQuality
 from lightning_extract.callbacks.metrics_file import MetricsFile
 from lightning_extract.callbacks.predictions import PredictionFile
 from lightning_extract.callbacks.progress import QueryProgressBar
@@ -21,8 +22,12 @@ from lightning_extract.callbacks.query_axis import QueryAxis
 from lightning_extract.callbacks.query_budget import QueryBudget
 from lightning_extract.callbacks.run_checkpoint import RunCheckpoint
 from lightning_extract.callbacks.run_summary import RunSummary
+from lightning_extract.callbacks.transfer import TransferReport
 from lightning_extract.errors import InputError
+from lightning_extract.metrics.transfer_measurement import TransferMeasurement
+from lightning_extract.metrics.transfer_settings import TransferSettings
 from lightning_extract.reports.run_view import show_run
+from lightning_extract.reports.transfer import show_transfer
 
 _POINTER = "An attack's settings are listed by --model.help DisGUIDE, those of its data by --data.help GeneratorStream."
 LIGHTNING_COMMANDS = {
@@ -61,6 +66,7 @@ GROUP_TITLES = {
     "model": "The experiment: an attack, or the training of a victim",
     "data": "Its data",
     "collapse": "The watchdog, which warns when an attack learns nothing",
+    "gradient_quality": "The comparison of the generator's gradient with the true one, off by default",
 }
 
 
@@ -93,8 +99,17 @@ class ExtractCLI(LightningCLI):
         help_text = "Checkpoint to continue or to evaluate; the run folder's last one by default."
         parser.add_argument("--ckpt_path", type=str | None, default=None, help=help_text)
         parser.add_lightning_class_args(CollapseWatchdog, "collapse")
+        parser.add_lightning_class_args(GradientQuality, "gradient_quality")
         for key, title in GROUP_TITLES.items():
             (parser.groups or {})[key].title = title
+
+    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
+        """Gives ``test`` alone the evasion attacks: they are no part of a run."""
+        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        if subcommand == "test":
+            parser.add_class_arguments(TransferSettings, "transfer")
+            (parser.groups or {})["transfer"].title = "Evasion attacks on the victim that are crafted on the clone"
+        return parser
 
     def _parse_ckpt_path(self) -> None:
         """Nothing: a checkpoint never changes the config, and is opened later, with a message when it is broken."""
@@ -128,12 +143,16 @@ class ExtractCLI(LightningCLI):
         configured = self.config_init[self.subcommand].trainer
         loggers, callbacks = _as_list(configured.logger), _as_list(configured.callbacks)
         if self.subcommand == "fit":
-            key = "queries" if isinstance(self.model, ExtractionAttack) else "epoch"
+            key = "iteration" if isinstance(self.model, ExtractionAttack) else "epoch"
             metrics_file = MetricsFile(self.run_dir, key)
             loggers.append(metrics_file)
             callbacks += self._fit_callbacks(metrics_file)
         elif self.subcommand == "predict":
             callbacks.append(PredictionFile())
+        elif self.subcommand == "test" and self.settings.transfer.attacks:
+            if not isinstance(self.model, ExtractionAttack):
+                raise InputError("transfer.attacks need a clone, but this config trains a victim; remove them")
+            callbacks.append(TransferReport(TransferMeasurement(self.config_init.test.transfer)))
         try:
             return super().instantiate_trainer(
                 default_root_dir=str(self.run_dir), logger=loggers or False, callbacks=callbacks, **kwargs
@@ -179,8 +198,10 @@ class ExtractCLI(LightningCLI):
         self._evaluate(self.trainer.validate, parts)
 
     def test(self, **parts: Any) -> None:
-        """Evaluates a checkpoint."""
+        """Evaluates a checkpoint and, where asked, how well evasion attacks carry over from its clone."""
         self._evaluate(self.trainer.test, parts)
+        if self.settings.transfer.attacks:
+            rank_zero_only(show_transfer)(self.run_dir)
 
     def predict(self, **parts: Any) -> None:
         """Writes predictions of a checkpoint."""
@@ -201,7 +222,7 @@ class ExtractCLI(LightningCLI):
         parts = (self.model, self.datamodule)
         missing = [text for part in parts if hasattr(part, "describe_missing") for text in part.describe_missing()]
         if missing:
-            raise InputError("\n  ".join(["cannot start, something is missing:", *missing]))
+            raise InputError("\n  ".join(["cannot start, something is missing:", *dict.fromkeys(missing)]))
 
     def _check_checkpoint(self, path: str | None) -> None:
         if path is None:

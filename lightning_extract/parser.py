@@ -30,7 +30,7 @@ REWORDED = {
     r"Expected a <class 'float'>": "expected a number",
     r"Expected a <class 'bool'>": "expected true or false",
     r"Expected a <class 'str'>": "expected text",
-    r"Expected a <class 'list'>": "expected a list as [1,2]",
+    r"Expected a <class '(?:list|tuple)'>": "expected a list as [1,2]",
     r"Expected a typing\.Literal\[(.*?)\]": r"expected one of \1",
     r"Problem with given class_path '(?:\w+\.)*(\w+)':": r"\1:",
     r"Type typing\.\w+\[.*\] expects a function or a callable class: ": "",

@@ -1,6 +1,7 @@
 """What users get wrong: each is one clear line, a non-zero exit code, and no query."""
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -160,6 +161,49 @@ def test_a_file_that_is_no_config(text: str, message: str, capsys: Capture) -> N
 )
 def test_a_wrong_command(arguments: list[str], message: str, capsys: Capture) -> None:
     assert message in complaint(capsys, *arguments)
+
+
+# Transferability: refused before a checkpoint is looked for.
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--transfer.attacks", "[fgsm, cw]"], "expected one of 'fgsm', 'bim', 'pgd'"),
+        (["--transfer.attacks", "fgsm"], "transfer.attacks: expected a list as [1,2]"),
+        (["--transfer.norm", "1"], "transfer.norm: expected one of 'inf', 2, got 1"),
+        (["--transfer.epsilons", "[0.1, 0]"], "transfer.epsilons are [0.1, 0.0]; give sizes above 0, in pixels in [0,"),
+        (["--transfer.epsilons", "[8]"], "transfer.epsilons are [8.0]; in norm inf give at most 1, since pixels"),
+        (["--transfer.targeted", "7"], "transfer.targeted: expected true or false, got 7"),
+        (["--transfer.steps", "0"], "transfer.steps is 0; give a whole number from 1"),
+        (["--transfer.step_size", "2"], "transfer.step_size is 2.0; give a share of epsilon above 0 and up to 1"),
+        (["--transfer.restarts", "0"], "transfer.restarts is 0; give a whole number from 1"),
+        (["--transfer.samples", "-1"], "transfer.samples is -1; give a whole number from 0"),
+        (["--transfer.atacks", "[pgd]"], "unrecognized arguments: --transfer.atacks [pgd]"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_wrong_evasion_attack(arguments: list[str], message: str, capsys: Capture) -> None:
+    assert message in complaint(capsys, "test", *FIT[1:], "--transfer.attacks", "[fgsm]", *arguments)
+    assert nothing_was_bought()
+
+
+def test_evasion_attacks_without_their_library(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    for name in [name for name in sys.modules if name == "art" or name.startswith("art.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "art", None)  # what Python makes of a package that is not there
+    message = complaint(capsys, "test", *FIT[1:], "--transfer.attacks", "[fgsm]")
+    assert message.startswith("transfer.attacks need the Adversarial Robustness Toolbox, which is not installed; run ")
+
+
+def test_evasion_attacks_without_a_clone(capsys: Capture) -> None:
+    config = CONFIGS / "victim_lenet5_mnist5k.yaml"
+    message = complaint(capsys, "test", "--config", config, "--transfer.attacks", "[fgsm]")
+    assert message == "transfer.attacks need a clone, but this config trains a victim; remove them"
+
+
+def test_evasion_attacks_are_no_part_of_a_run(capsys: Capture) -> None:
+    assert "unrecognized arguments: --transfer.attacks" in complaint(capsys, *FIT, "--transfer.attacks", "[fgsm]")
 
 
 # Victims.

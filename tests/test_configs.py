@@ -1,65 +1,74 @@
-"""Every config file: it is read by the real parser, says all that decides numbers, and its header says the truth."""
+"""Every config file: it is read by the real parser, says all that decides numbers, and fits its victim and data."""
 
 import inspect
 import re
-from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import yaml
 
 from lightning_extract.data.datasets import DATASETS
 from lightning_extract.victims.loading import load_victim, shipped_victims
-from tests.command_line import CONFIGS, real_parser
+from tests.command_line import CONFIGS
+from tests.config_files import (
+    ALL,
+    ATTACKS,
+    PAPER,
+    attack_of,
+    each,
+    each_attack,
+    each_shown,
+    header,
+    keys,
+    leaves,
+    make_parts,
+    parse,
+    read,
+    settings,
+)
 from tests.miniature import CONF
 
-ALL = sorted([*CONFIGS.glob("*.yaml"), *CONF.glob("*.yaml")])
-DISGUIDE = [path for path in CONFIGS.glob("*.yaml") if "class_path: DisGUIDE" in path.read_text()]
-ATTACKS = [path for path in ALL if "threat_model:" in path.read_text()]
-PAPER = [path for path in ATTACKS if "AAAI 2023" in path.read_text()]
+# The clones of the papers; this project's own experiments have smaller ones, for one core.
+FULL_SIZE = {"resnet18_8x", "resnet34_8x", "wrn_22_2"}
+
 # What may be left to its default, since it changes speed, places or nothing.
-DECIDES_NO_NUMBER = re.compile(r".*\.(channels_last|compile|root|download|channels|overwrite|eval_batch_size)")
-
-each = pytest.mark.parametrize("path", ALL, ids=lambda path: path.stem)
-each_attack = pytest.mark.parametrize("path", ATTACKS, ids=lambda path: path.stem)
-each_of_paper = pytest.mark.parametrize("path", PAPER, ids=lambda path: path.stem)
-
-
-the_parser = cache(real_parser)
-
-
-@cache
-def parse(path: Path) -> Any:
-    """What ``fit --config`` of the file would run."""
-    return the_parser().parse_args(["fit", "--config", str(path)]).fit.as_dict()
-
-
-@cache
-def read(path: Path) -> Any:
-    """What the file says."""
-    return yaml.safe_load(path.read_text())
+DECIDES_NO_NUMBER = re.compile(
+    r".*\.(channels_last|compile|root|pool_root|download|channels|overwrite|eval_batch_size)"
+)
+# What may be left out where the default is this value: then the experiment is as if the setting did not exist.
+NEUTRAL = {
+    "clone_training.temperature": 1.0,  # no softening
+    "clone_training.start_from": (),  # clones start from random weights
+    "generator_training.affine": False,  # the generator of the other papers
+    "replay.stored": "all",  # no batch is left out
+    "schedule.shape": "steps",  # milestones and factor say all
+    "init_args.replay_dtype": "float32",  # pixels are kept as they are
+    "init_args.pool_classes": None,  # no image is left out
+    "init_args.pool_limit": None,
+}
+OF_REPLAY = re.compile(r".*\.replay\.(size|stored|dtype|device)")
+OF_STEPS = re.compile(r".*\.schedule\.(milestones|factor)")
 
 
-def keys(tree: Any, prefix: str = "") -> Iterator[str]:
-    if isinstance(tree, dict) and tree:
-        for key, branch in tree.items():
-            yield from keys(branch, f"{prefix}.{key}" if prefix else key)
-    else:
-        yield prefix
-
-
-def header(path: Path) -> str:
-    lines = path.read_text().splitlines()
-    return "\n".join(line.removeprefix("#").strip() for line in lines[: lines.index("seed_everything: 0")])
+def has_no_effect(key: str, value: Any, model: dict[str, Any]) -> bool:
+    """Whether a setting with this value leaves the numbers of a parsed model as they are."""
+    off = {
+        OF_REPLAY: model.get("replay", {}).get("batches") == 0,
+        OF_STEPS: model.get("schedule", {}).get("shape", "steps") != "steps",
+        re.compile(r".*\.class_capacity"): model.get("threat_model", {}).get("num_classes") != "unknown",
+    }
+    name = ".".join(key.split(".")[-2:])
+    return (
+        DECIDES_NO_NUMBER.fullmatch(key) is not None
+        or any(pattern.fullmatch(key) and without for pattern, without in off.items())
+        or (name in NEUTRAL and value == NEUTRAL[name])
+    )
 
 
 def test_none_is_overlooked() -> None:
-    assert len(ALL) > 25
-    assert len(PAPER) >= 17
-    assert set(PAPER) == {path for path in DISGUIDE if re.match(r"disguide_c100?(_(?!small)|$)", path.stem)}
+    assert len(ALL) > 60
+    assert set(PAPER) == {path for path in ATTACKS if settings(path)["clone_training"]["network"] in FULL_SIZE}
 
 
 @each
@@ -68,15 +77,24 @@ def test_it_is_read_by_the_real_parser(path: Path) -> None:
 
 
 @each
+def test_its_parts_can_be_made(path: Path) -> None:
+    parts = make_parts(path)
+    assert type(parts.model).__name__ == attack_of(path)
+    assert type(parts.data).__name__ == read(path)["data"]["class_path"]
+
+
+@each
 def test_a_header_says_what_it_is(path: Path) -> None:
     assert path.read_text().startswith("# ")
     assert len(header(path)) > 40
 
 
-@pytest.mark.parametrize("path", [path for path in ALL if path.parent == CONFIGS], ids=lambda path: path.stem)
+@each_shown
 def test_all_that_decides_numbers_is_stated(path: Path) -> None:
-    stated, known = (set(keys({name: tree[name] for name in ("model", "data")})) for tree in (read(path), parse(path)))
-    silent = {key for key in known - stated if not DECIDES_NO_NUMBER.fullmatch(key)}
+    stated = keys({name: read(path)[name] for name in ("model", "data")})
+    model = parse(path)["model"]["init_args"]
+    known = leaves({name: parse(path)[name] for name in ("model", "data")})
+    silent = {key for key, value in known if key not in stated and not has_no_effect(key, value, model)}
     if "threat_model:" in path.read_text():
         assert {key for key in silent if "_optimizer." not in key} == set()
     else:
@@ -84,10 +102,25 @@ def test_all_that_decides_numbers_is_stated(path: Path) -> None:
         assert {key for key in silent if "optimizer." not in key and "scheduler." not in key} <= optional
 
 
+def test_settings_without_effect_are_those_of_the_list() -> None:
+    steps, cosine = {"schedule": {"shape": "steps"}}, {"schedule": {"shape": "cosine"}}
+    assert has_no_effect("model.init_args.schedule.milestones", (0.5,), cosine)
+    assert not has_no_effect("model.init_args.schedule.milestones", (0.5,), steps)
+    assert not has_no_effect("model.init_args.schedule.shape", "cosine", cosine)
+    assert has_no_effect("model.init_args.replay.size", 5, {"replay": {"batches": 0}})
+    assert not has_no_effect("model.init_args.replay.size", 5, {"replay": {"batches": 1}})
+    assert not has_no_effect("model.init_args.replay.stored", "last", {"replay": {"batches": 1}})
+    assert not has_no_effect("model.init_args.clone_training.temperature", 3.0, {})
+    assert not has_no_effect(
+        "model.init_args.clone_training.class_capacity", 9, {"threat_model": {"num_classes": "unknown"}}
+    )
+    assert not has_no_effect("data.init_args.pool_limit", 50, {})
+
+
 @each
 def test_optimizers_keep_nothing_of_the_class_defaults(path: Path) -> None:
     # jsonargparse keeps what an attack's own default says where a config names the same optimizer.
-    model = read(path)["model"]["init_args"]
+    model = settings(path)
     named = [name for name in model if name.endswith("optimizer")]
     assert named or path.parent == CONF
     for name in named:
@@ -100,58 +133,52 @@ def test_optimizers_keep_nothing_of_the_class_defaults(path: Path) -> None:
             assert value == stated.get(argument, own[argument].default), argument
 
 
-def test_disguide_files_name_the_same_settings() -> None:
-    named = {path.stem: frozenset(keys(read(path)["model"])) for path in DISGUIDE}
+@pytest.mark.parametrize("attack", sorted({attack_of(path) for path in PAPER}))
+def test_paper_configs_of_an_attack_name_the_same_settings(attack: str) -> None:
+    optional = re.compile(rf".*({'|'.join(map(re.escape, NEUTRAL))}|class_capacity)|{OF_STEPS.pattern}")
+    files = [path for path in PAPER if attack_of(path) == attack]
+    named = {path.stem: frozenset(key for key in keys(read(path)) if not optional.fullmatch(key)) for path in files}
     assert len(set(named.values())) == 1, named
-    assert len({frozenset(keys(read(path))) for path in PAPER}) == 1
 
 
-@each_of_paper
-def test_a_paper_config_names_paper_table_and_number(path: Path) -> None:
-    text = header(path)
-    assert re.search(r"Rosenthal et al., DisGUIDE: .*, AAAI 2023\.", text)
-    for entry in re.search(r"Reproduces:\n((?:.+\n)+?)Paper:", text)[1].splitlines():  # type: ignore[index]
-        assert re.match(r"(Tables? \d|Figure \d|section \d)", entry), entry
-        assert re.search(r": .*\d\.\d+ (%|M|points)|no number in the text", entry), entry
-
-
-@each_of_paper
-def test_the_budget_in_the_header_is_that_of_the_config(path: Path) -> None:
-    budget, iterations, batch, rest = re.search(  # type: ignore[union-attr]
-        r"Budget: ([\d,]+) queries = ([\d,]+) iterations of (\d+)([,;].*)", header(path)
-    ).groups()
-    model = read(path)["model"]["init_args"]
-    stated = int(budget.replace(",", ""))
-    assert stated == model["threat_model"]["query_budget"]
-    assert int(batch) == model["batch_size"]
-    whole, left = divmod(stated, model["batch_size"] * model["clone_training"]["steps"])
-    assert whole == int(iterations.replace(",", ""))
-    assert "all of it spent" in rest if left == 0 else f"{left} queries" in rest
+def test_small_disguide_configs_name_the_settings_of_the_large() -> None:
+    named = {path.stem: frozenset(keys(settings(path))) for path in ATTACKS if attack_of(path) == "DisGUIDE"}
+    del named["disguide"]  # the miniature
+    assert len(set(named.values())) == 1, named
 
 
 @each_attack
 def test_its_victim_has_a_config_that_writes_it_or_is_shipped(path: Path) -> None:
     config = read(path)
-    model = config["model"]["init_args"]["threat_model"]
+    model = settings(path)["threat_model"]
     shape = {"channels": 3, "image_size": 32} | model
     victim = model["victim"]
+    names = [name for name in ("num_classes", "channels", "image_size") if shape[name] != "unknown"]
     if victim in shipped_victims():
         card = load_victim(victim)[1]
         assert card.dataset == config["data"]["init_args"]["dataset"]
-        for name in ("num_classes", "channels", "image_size"):
-            assert shape[name] == getattr(card, name)
+        assert [shape[name] for name in names] == [getattr(card, name) for name in names]
         return
     training = read(CONFIGS / f"victim_{Path(victim).name}.yaml")
     assert training["model"]["init_args"]["victim_dir"] == victim
     assert training["data"]["init_args"]["dataset"] == config["data"]["init_args"]["dataset"]
-    for name in ("num_classes", "channels", "image_size"):
-        assert shape[name] == training["model"]["init_args"][name]
+    assert [shape[name] for name in names] == [training["model"]["init_args"][name] for name in names]
 
 
 @each_attack
 def test_its_data_are_like_its_victim(path: Path) -> None:
-    config = read(path)
-    model, data = config["model"]["init_args"]["threat_model"], config["data"]["init_args"]
-    assert DATASETS[data["dataset"]].num_classes == model["num_classes"]
+    model, data = settings(path)["threat_model"], read(path)["data"]["init_args"]
+    assert model["num_classes"] in ("unknown", DATASETS[data["dataset"]].num_classes)
     assert DATASETS[data["dataset"]].channels == model.get("channels", 3)
     assert data.get("image_size", 32) == model.get("image_size", 32)
+
+
+@each_attack
+def test_runs_that_it_starts_from_are_of_a_config_like_it(path: Path) -> None:
+    for run in settings(path)["clone_training"].get("start_from", []):
+        experiment = re.fullmatch(r"runs/(\w+)/seed_\d+", run)
+        assert experiment is not None
+        origin = settings(CONFIGS / f"{experiment[1]}.yaml")
+        assert origin["clone_training"]["network"] == settings(path)["clone_training"]["network"]
+        for name in ("victim", "input_space", "num_classes"):
+            assert origin["threat_model"][name] == settings(path)["threat_model"][name]

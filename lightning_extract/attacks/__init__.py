@@ -2,7 +2,18 @@
 
 from .base import ExtractionAttack
 from .data_free import DataFreeAttack
+from .dfme import DFME
 from .disguide import DisGUIDE
-from .noise import UniformNoise
+from .dual_students import DualStudents
+from .maze import MAZE
+from .surrogate import SurrogateDistillation
 
-__all__ = ["DataFreeAttack", "DisGUIDE", "ExtractionAttack", "UniformNoise"]
+__all__ = [
+    "DFME",
+    "MAZE",
+    "DataFreeAttack",
+    "DisGUIDE",
+    "DualStudents",
+    "ExtractionAttack",
+    "SurrogateDistillation",
+]

@@ -7,9 +7,12 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
-from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler
 
+from lightning_extract.attacks.checks import check_budget, check_data, check_processes
+from lightning_extract.attacks.class_discovery import ClassDiscovery, KnownClasses
+from lightning_extract.attacks.settings import CloneTraining
 from lightning_extract.attacks.threat_model import ThreatModel
 from lightning_extract.errors import InputError
 from lightning_extract.functional.logits import soft_vote
@@ -26,12 +29,13 @@ class ExtractionAttack(LightningModule, ABC):
 
     Args:
         threat_model: What the attacker may do and knows.
-        clone: Name of the clones' network.
-        clone_count: Number of clones; the extracted model is their soft vote.
+        clone_training: The clones' network and number; the extracted model is their soft vote.
         accuracy_goals: Accuracies for which the number of queries is reported when they are first reached.
 
     Attributes:
         ledger: The account of queries.
+        iterations_done: Whole iterations so far.
+        outputs: Outputs of a clone: the number of classes, or room for those to be discovered.
         oracle: The victim's door; exists from ``setup`` on.
         victim_accuracy: The victim's accuracy on the evaluated data set, once measured.
         answered_at_stop: Samples that the victim had answered when the account was closed.
@@ -42,7 +46,7 @@ class ExtractionAttack(LightningModule, ABC):
     answered_at_stop: int | None = None
 
     def __init__(
-        self, threat_model: ThreatModel, clone: str, clone_count: int, accuracy_goals: Sequence[float] = ()
+        self, threat_model: ThreatModel, clone_training: CloneTraining, accuracy_goals: Sequence[float] = ()
     ) -> None:
         super().__init__()
         if not all(0 < goal <= 1 for goal in accuracy_goals):
@@ -50,12 +54,15 @@ class ExtractionAttack(LightningModule, ABC):
         self.automatic_optimization = False
         self.threat_model = threat_model
         self.ledger = QueryLedger(threat_model.query_budget)
-        shape = threat_model.num_classes, threat_model.channels, threat_model.image_size
-        self.clones = CloneEnsemble(build_classifier(clone, *shape) for _ in range(clone_count))
+        self.iterations_done = 0
+        known = threat_model.num_classes
+        self.outputs = clone_training.class_capacity if known == "unknown" else known
+        self.classes = ClassDiscovery(self.outputs) if known == "unknown" else KnownClasses()
+        shape = self.outputs, threat_model.channels, threat_model.image_size
+        network, count = clone_training.network, clone_training.count
+        self.clones = CloneEnsemble(build_classifier(network, *shape) for _ in range(count))
         self.goals = QueriesToAccuracy(list(accuracy_goals))
-        self.vote_quality = CloneQuality()
-        self.clone_quality = nn.ModuleList(CloneQuality() for _ in range(clone_count))
-        self.victim_quality = CloneQuality()
+        self.quality = nn.ModuleDict({name: CloneQuality() for name in ("victim", *self.evaluated_models())})
         self.victim_accuracy: float | None = None
         self._reference: dict[int, Tensor] = {}
 
@@ -66,14 +73,29 @@ class ExtractionAttack(LightningModule, ABC):
 
     @property
     def can_pay_iteration(self) -> bool:
-        """Whether the account pays for another iteration, or for a smaller last one that spends the remainder."""
+        """Whether the account pays for another purchase, or for a smaller last one that spends the remainder."""
         if self.threat_model.remainder == "fill":
             return self.ledger.remaining >= self.trainer.world_size
         return self.ledger.remaining >= self.queries_per_iteration
 
+    @property
+    def finished(self) -> bool:
+        """Whether no iteration is left; an attack that trains on after its last purchase ends later."""
+        return not self.can_pay_iteration
+
+    @property
+    def progress(self) -> float:
+        """Share of the attack that is done, in [0, 1], which learning rates follow: that of the budget."""
+        return self.ledger.progress
+
+    @property
+    def num_classes(self) -> int:
+        """The victim's number of classes, for evaluation; the attacker's own knowledge is in the threat model."""
+        return self.victim_card.num_classes
+
     def affordable(self, count: int, queries_each: int = 1) -> int:
         """Samples of a batch that can be bought: all, or under ``remainder: fill`` what is left for the last ones."""
-        if self.threat_model.remainder == "stop":
+        if self.threat_model.remainder == "stop" or queries_each == 0:
             return count
         most = self.ledger.remaining // queries_each
         return min(count, most - most % self.trainer.world_size)
@@ -90,10 +112,45 @@ class ExtractionAttack(LightningModule, ABC):
         optimizer.zero_grad()
         torch.clear_autocast_cache()  # else the next step of this iteration could compute with the old weights
 
+    @property
+    def schedulers(self) -> list[LRScheduler]:
+        """All learning rate schedulers; Lightning returns a bare one when there is only one."""
+        schedulers = self.lr_schedulers()
+        return [s for s in (schedulers if isinstance(schedulers, list) else [schedulers]) if s is not None]
+
+    @property
+    def optimizer_list(self) -> list[LightningOptimizer]:
+        """All optimizers, the clones' first; Lightning returns a bare one when there is only one."""
+        optimizers = self.optimizers()
+        return optimizers if isinstance(optimizers, list) else [optimizers]
+
     def clone_logits(self, samples: Tensor) -> Tensor:
-        """Logits ``(S, B, K)`` of all clones for samples ``(B, C, H, W)`` in the input space."""
-        logits: Tensor = self.clones(samples.to(self.dtype))
-        return logits
+        """Logits ``(S, B, K)`` of all clones for samples ``(B, C, H, W)`` in the input space, of the known classes."""
+        return self.classes.visible(self.clones(samples.to(self.dtype)))
+
+    def vote(self, logits: Tensor) -> Tensor:
+        """Mean of the voters' probabilities in the victim's classes: logits ``(S, B, known)`` to ``(B, K)``."""
+        return self.classes.to_victim_classes(soft_vote(logits), self.num_classes)
+
+    def clone_probabilities(self, samples: Tensor) -> Tensor:
+        """The extracted model: probabilities ``(B, K)`` for samples ``(B, C, H, W)`` in the input space."""
+        return self.vote(self.clone_logits(samples))
+
+    @torch.no_grad()
+    def gather(self, *shares: Tensor) -> tuple[Tensor, ...]:
+        """The global batch, on every process in the same order, from the processes' shares."""
+        if self.trainer.world_size == 1:
+            return shares
+        return tuple(torch.cat(list(self.all_gather(share))) for share in shares)  # (processes, share, ...) each
+
+    def evaluated_models(self) -> list[str]:
+        """Names of the models that are evaluated: the soft vote, each clone, and what an attack adds."""
+        return ["vote", *(f"clone_{i}" for i in range(len(self.clones)))]
+
+    def model_probabilities(self, samples: Tensor) -> list[Tensor]:
+        """Probabilities ``(B, K)`` of the evaluated models, in the order of their names."""
+        logits = self.clone_logits(samples)
+        return [self.vote(voters) for voters in (logits, *logits[:, None])]
 
     def describe_missing(self) -> list[str]:
         """What must be put in place before the attack can start, a sentence each."""
@@ -112,7 +169,7 @@ class ExtractionAttack(LightningModule, ABC):
             network, card = load_victim(self.threat_model.victim)
             self.threat_model.check_victim(card)
             self.victim_card = card
-            self._check_data()
+            check_data(self.trainer, card)
             self.oracle = VictimOracle(
                 network=network,
                 num_classes=card.num_classes,
@@ -126,41 +183,10 @@ class ExtractionAttack(LightningModule, ABC):
             ).to(self.trainer.strategy.root_device)
             self.oracle.probe()
         if stage == "fit":
-            self._check_processes()
+            check_processes(self.trainer)
+            check_budget(self.ledger.budget, self.queries_per_iteration, self.threat_model, self.trainer.world_size)
             if self.trainer.world_size > 1:
                 synchronise_batch_norm(self, self.trainer.strategy.root_device.type)
-
-    def _check_data(self) -> None:
-        data = getattr(self.trainer, "datamodule", None)
-        for name in ("num_classes", "channels", "image_size"):
-            assumed, found = getattr(self.threat_model, name), getattr(data, name, None)
-            if found is not None and assumed != found:
-                raise InputError(
-                    f"{name} is {assumed}, but the evaluation data set has {found}; use data like the victim's"
-                )
-
-    def _check_processes(self) -> None:
-        world_size, strategy = self.trainer.world_size, self.trainer.strategy
-        # Without it the first backward passes of alternating networks fail, or are silently not synchronised.
-        if isinstance(strategy, DDPStrategy) and not strategy._ddp_kwargs.get("find_unused_parameters"):
-            raise InputError(
-                'strategy "ddp" cannot alternate networks; set trainer.strategy to ddp_find_unused_parameters_true'
-            )
-        if str(self.trainer.precision) not in ("32-true", "bf16-mixed", "16-mixed"):
-            raise InputError(
-                f"precision {self.trainer.precision} is not supported; use 32-true, bf16-mixed or 16-mixed"
-            )
-        if self.queries_per_iteration > self.ledger.budget and self.threat_model.remainder == "stop":
-            raise InputError(
-                f"the budget of {self.ledger.budget:,} queries does not pay one iteration of "
-                f"{self.queries_per_iteration:,}; raise query_budget, lower batch_size or set remainder to fill"
-            )
-        leftover = self.ledger.budget % self.queries_per_iteration % world_size
-        if self.threat_model.remainder == "fill" and leftover:
-            raise InputError(
-                f"the last {leftover} queries of {self.ledger.budget:,} cannot be split over {world_size} "
-                "processes; change query_budget or set remainder to stop"
-            )
 
     # Evaluation: clones against the truth and against the victim's free answers.
 
@@ -171,16 +197,13 @@ class ExtractionAttack(LightningModule, ABC):
         if batch_idx not in self._reference:
             self._reference[batch_idx] = self.oracle.reference(samples)
         victim = self._reference[batch_idx]
-        logits = self.clone_logits(samples)
-        self.vote_quality.update(soft_vote(logits), victim, labels)
-        for quality, member in zip(self.qualities, logits, strict=True):
-            quality.update(soft_vote(member[None]), victim, labels)
-        self.victim_quality.update(victim, victim, labels)
+        for quality, model in zip(self.qualities.values(), [victim, *self.model_probabilities(samples)], strict=True):
+            quality.update(model, victim, labels)
 
     @property
-    def qualities(self) -> list[CloneQuality]:
-        """The quality of each clone, in their order."""
-        return [quality for quality in self.clone_quality if isinstance(quality, CloneQuality)]
+    def qualities(self) -> dict[str, CloneQuality]:
+        """The quality of the victim and of each evaluated model, by name."""
+        return {name: quality for name, quality in self.quality.items() if isinstance(quality, CloneQuality)}
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """The same as in validation: both read the test split, training never selects by it."""
@@ -188,22 +211,24 @@ class ExtractionAttack(LightningModule, ABC):
 
     def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """The extracted model's class probabilities ``(B, K)`` for images ``(B, C, H, W)`` in [-1, 1]."""
-        return soft_vote(self.clone_logits(self.oracle.to_input_space(batch[0])))
+        return self.clone_probabilities(self.oracle.to_input_space(batch[0]))
 
     def on_validation_epoch_end(self) -> None:
-        """Logs one row: quality of the soft vote and of each clone, and what training has gathered since the last."""
-        row = dict(self.vote_quality.compute())
-        for i, quality in enumerate(self.qualities):
-            row |= {f"{name}_clone_{i}": value for name, value in quality.compute().items()}
-        self.victim_accuracy = float(self.victim_quality.compute()["accuracy"])
+        """Logs one row: quality of every evaluated model, and what training has gathered since the last."""
+        found = {name: quality.compute() for name, quality in self.qualities.items()}
+        self.victim_accuracy = float(found.pop("victim")["accuracy"])
+        row = found.pop("vote")
+        for model, values in found.items():
+            row |= {f"{name}_{model}": value for name, value in values.items()}
         if self.trainer.state.fn == "fit" and not self.trainer.sanity_checking:
             self.oracle.verify_pending()
             row |= self.training_row()
             self.goals.update(float(row["accuracy"]), self.ledger.spent)
-        for quality in (self.vote_quality, self.victim_quality, *self.qualities):
+        for quality in self.qualities.values():
             quality.reset()
-        # A float64 tensor: Lightning would round an int to float32, exact only up to 16,777,216.
-        self.log_dict(row | {"queries": torch.tensor(self.ledger.spent, dtype=torch.float64)})
+        # Float64 tensors: Lightning would round an int to float32, exact only up to 16,777,216.
+        counts = {"queries": self.ledger.spent, "iteration": self.iterations_done}
+        self.log_dict(row | {name: torch.tensor(count, dtype=torch.float64) for name, count in counts.items()})
 
     def on_test_epoch_end(self) -> None:
         """Logs the same row."""
@@ -219,6 +244,8 @@ class ExtractionAttack(LightningModule, ABC):
         """Account, counters and buffers in plain types and tensors; an attack adds its own."""
         return {
             "ledger": self.ledger.state_dict(),
+            "iterations_done": self.iterations_done,
+            "classes": self.classes.state_dict(),
             "answered": self.oracle.answered,
             "referenced": self.oracle.referenced,
             "victim_accuracy": self.victim_accuracy,
@@ -228,6 +255,8 @@ class ExtractionAttack(LightningModule, ABC):
     def load_attack_state(self, state: dict[str, Any]) -> None:
         """Restores what ``attack_state`` gave."""
         self.ledger.load_state_dict(state["ledger"])
+        self.iterations_done = state["iterations_done"]
+        self.classes.load_state_dict(state["classes"])
         self.oracle.answered, self.oracle.referenced = state["answered"], state["referenced"]
         self.victim_accuracy = state["victim_accuracy"]
         self.goals.queries |= {float(goal): queries for goal, queries in state["goals"].items()}

@@ -1,4 +1,4 @@
-"""What data-free attacks share: the iteration, the clones' training, replay and schedule."""
+"""What data-free attacks share: the iteration, the clones' training, generator, replay and schedule."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -7,30 +7,35 @@ from typing import Any
 
 import torch
 from lightning.pytorch.cli import OptimizerCallable
-from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor
-from torch.func import functional_call
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 from torchmetrics import MeanMetric
 
 from lightning_extract.attacks.base import ExtractionAttack
-from lightning_extract.attacks.settings import CloneTraining, ReplaySettings, Schedule
+from lightning_extract.attacks.checks import check_batches, check_stream
+from lightning_extract.attacks.class_discovery import initialise_outputs
+from lightning_extract.attacks.extracted_clones import load_extracted_clones
+from lightning_extract.attacks.heldout_selection import HeldOutSelection
+from lightning_extract.attacks.settings import CloneTraining, GeneratorTraining, ReplaySettings, Schedule
 from lightning_extract.attacks.threat_model import ThreatModel
 from lightning_extract.data.draws import Iteration, IterationDraws
-from lightning_extract.data.heldout import HeldOutAnswers
 from lightning_extract.data.replay import ReplayBuffer
 from lightning_extract.errors import InputError
-from lightning_extract.functional.logits import soft_vote
-from lightning_extract.functional.losses import hard_cross_entropy, recovered_logit_loss, soft_cross_entropy
+from lightning_extract.functional.losses import (
+    distillation_loss,
+    hard_cross_entropy,
+    kl_distance,
+    logit_distance,
+    recovered_logit_loss,
+    soft_cross_entropy,
+)
 from lightning_extract.metrics import LabelHistogram
+from lightning_extract.networks import DFMEGenerator
 
 
 class DataFreeAttack(ExtractionAttack):
     """An attack without data: a generator phase, a clone phase and a replay phase in every iteration.
-
-    Queries per iteration:
-        ``batch_size * clone_training.steps``, plus what an attack's generator phase declares.
 
     Args:
         threat_model: What the attacker may do and knows.
@@ -40,7 +45,14 @@ class DataFreeAttack(ExtractionAttack):
         batch_size: Samples in a batch, over all processes.
         clone_optimizer: Optimizer of the clones.
         accuracy_goals: Accuracies for which the number of queries is reported.
+        generator_training: The generator; without it the attack makes its queries otherwise.
+        generator_optimizer: Its optimizer.
+
+    Attributes:
+        start_from: Runs whose clones were the start, with the queries that they had spent.
     """
+
+    clones_train_in_generator_phase = False  # whether they normalise by the batch there, and keep its statistics
 
     def __init__(
         self,
@@ -51,21 +63,43 @@ class DataFreeAttack(ExtractionAttack):
         batch_size: int,
         clone_optimizer: OptimizerCallable,
         accuracy_goals: Sequence[float],
+        generator_training: GeneratorTraining | None = None,
+        generator_optimizer: OptimizerCallable | None = None,
     ) -> None:
-        super().__init__(threat_model, clone_training.network, clone_training.count, accuracy_goals)
+        if threat_model.num_classes == "unknown" and clone_training.start_from:
+            raise InputError(
+                "num_classes is unknown, but clones of clone_training.start_from know it; give num_classes"
+            )
+        super().__init__(threat_model, clone_training, accuracy_goals)
         self.clone_training, self.replay, self.schedule = clone_training, replay, schedule
         self.batch_size = batch_size
-        self.new_clone_optimizer = clone_optimizer
-        self._check_settings()
-        self.heldout = HeldOutAnswers()
-        self.best_clones: dict[str, Tensor] = {}
+        check_batches(batch_size, replay)
+        self.new_clone_optimizer, self.new_generator_optimizer = clone_optimizer, generator_optimizer
+        self.generator_training = generator_training
+        if generator_training is not None:
+            self.generator = DFMEGenerator(
+                generator_training.latent_dim,
+                generator_training.width,
+                threat_model.channels,
+                threat_model.image_size,
+                generator_training.affine,
+            ).to(memory_format=torch.channels_last)
+            self.generator_loss_mean = MeanMetric(nan_strategy="disable")
+        self.start_from: list[dict[str, Any]] = []
+        self.heldout = HeldOutSelection()
         self.replay_buffer: ReplayBuffer | None = None
-        self.query_labels = LabelHistogram(threat_model.num_classes)
+        self.query_labels = LabelHistogram(self.outputs)
         self.clone_loss_mean = MeanMetric(nan_strategy="disable")
 
     @property
+    def generator_queries(self) -> int:
+        """Answers that a generator step buys for each of its samples."""
+        return 0
+
+    @property
     def queries_per_iteration(self) -> int:
-        return self.batch_size * self.clone_training.steps
+        generator_steps = 0 if self.generator_training is None else self.generator_training.steps
+        return self.batch_size * (generator_steps * self.generator_queries + self.clone_training.steps)
 
     # The algorithm.
 
@@ -73,37 +107,64 @@ class DataFreeAttack(ExtractionAttack):
         """One iteration, in the papers' order."""
         self.draws = IterationDraws(iteration.seed, self.global_rank, self.trainer.world_size, self.device)
         torch.manual_seed(iteration.seed + self.global_rank)  # for networks that draw themselves, as dropout does
-        self.generator_phase()
+        if self.generator_training is not None and self.classes.found != 0:
+            self.generator_phase(self.generator_training.steps)
         self.clone_phase(iteration.number)
         self.replay_phase()
+        self.iterations_done = iteration.number + 1
         for scheduler in self.schedulers:
             scheduler.step()
 
-    @abstractmethod
-    def generator_phase(self) -> None:
-        """Trains the generator, if there is one."""
+    def generator_phase(self, steps: int) -> None:
+        """Trains the generator on what ``generator_loss`` says of fresh images."""
+        self.generator.train()
+        self.clones.train(self.clones_train_in_generator_phase)
+        optimizer = self.optimizer_list[1]
+        for _ in range(steps):
+            count = self.affordable(self.batch_size, self.generator_queries)
+            if count == 0:
+                return
+            with self.toggled_optimizer(optimizer):
+                loss = self.generator_loss(self.generator.pre_activation(self.latents(count)))
+                self.update(optimizer, loss)
+            self.generator_loss_mean.update(loss.detach())
 
-    @abstractmethod
-    def make_queries(self, count: int) -> Tensor:
-        """The process's share of a batch of ``count`` samples for the victim, ``(B, C, H, W)``, without gradients."""
+    def generator_loss(self, pre_activation: Tensor) -> Tensor:
+        """What the generator minimises.
+
+        Args:
+            pre_activation: The process's share of a batch of images before tanh.
+
+        Shape:
+            ``(B, C, H, W)`` to a scalar, with gradients to the images.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has a generator and must say what it minimises")
 
     def clone_phase(self, iteration: int) -> None:
         """Buys batches and trains every clone on each of them; some iterations set their first batch aside."""
         self.clones.train()
-        every = self.clone_training.heldout_every
-        for step in range(self.clone_training.steps):
-            count = self.affordable(self.batch_size)
-            if count == 0:
+        every, steps = self.clone_training.heldout_every, self.clone_training.steps
+        for step in range(steps):
+            bought = self.buy_batch(step)
+            if bought is None:
                 return
-            samples = self.make_queries(count)
-            answers = self.oracle.query(samples, "clone")
-            self.query_labels.update(answers if answers.ndim == 1 else answers.argmax(dim=1))
+            samples, answers = bought
+            self.observe(answers)
             if every and step == 0 and iteration % every == every - 1:
-                self.heldout.add(*self.gather(samples, answers), self.draws.python)
-            else:
-                self.imitate(samples, answers)
-                if self.replay_buffer is not None:
-                    self.replay_buffer.add(*self.gather(samples, answers))
+                aside, their_answers = self.gather(samples, answers)
+                self.heldout.answers.add(aside, their_answers, self.draws.python)
+                continue
+            self.imitate(samples, answers)
+            if self.replay_buffer is not None and (self.replay.stored == "all" or step == steps - 1):
+                self.replay_buffer.add(*self.gather(samples, answers))
+
+    def buy_batch(self, step: int) -> tuple[Tensor, Tensor] | None:
+        """The process's share of the clone phase's next batch with the victim's answers; nothing when broke."""
+        count = self.affordable(self.batch_size)
+        if count == 0:
+            return None
+        samples = self.make_queries(count)
+        return samples, self.oracle.query(samples, "clone")
 
     def replay_phase(self) -> None:
         """Trains every clone on batches drawn from the replay; free of queries."""
@@ -116,7 +177,10 @@ class DataFreeAttack(ExtractionAttack):
             self.imitate(*self.replay_buffer.read(positions, self.device))
 
     def imitate(self, samples: Tensor, answers: Tensor) -> None:
-        """One step of every clone towards the victim's answers on the same batch."""
+        """One step of every clone towards the victim's answers on the same batch.
+
+        One optimizer holds all clones. Their losses share no weight, so that it does the very steps of one each.
+        """
         optimizer = self.optimizer_list[0]
         with self.toggled_optimizer(optimizer):
             loss = torch.stack([self.clone_loss(logits, answers) for logits in self.clone_logits(samples)]).sum()
@@ -126,43 +190,44 @@ class DataFreeAttack(ExtractionAttack):
     def clone_loss(self, logits: Tensor, answers: Tensor) -> Tensor:
         """Loss of one clone: logits ``(B, K)`` against probabilities ``(B, K)`` or labels ``(B,)``."""
         if self.threat_model.access == "hard":
-            return hard_cross_entropy(logits, answers)
-        loss = recovered_logit_loss if self.clone_training.soft_loss == "l1" else soft_cross_entropy
-        return loss(logits, answers.to(torch.promote_types(logits.dtype, torch.float32)))
+            return hard_cross_entropy(logits, self.classes.outputs_of(answers))
+        answers = answers.to(torch.promote_types(logits.dtype, torch.float32))
+        if self.clone_training.soft_loss == "kl":
+            return distillation_loss(logits, answers, self.clone_training.temperature)
+        return (recovered_logit_loss if self.clone_training.soft_loss == "l1" else soft_cross_entropy)(logits, answers)
+
+    def distance(self, logits: Tensor, answers: Tensor) -> Tensor:
+        """Distance of clones and victim, a number a sample: logits ``(S, B, K)``, answers ``(B, K)`` to ``(S, B)``."""
+        return (kl_distance if self.clone_training.soft_loss == "kl" else logit_distance)(logits, answers)
+
+    # Samples and answers.
+
+    def latents(self, count: int) -> Tensor:
+        """The process's share of ``count`` latent vectors."""
+        assert self.generator_training is not None
+        return self.draws.normal(count, self.generator_training.latent_dim).to(self.dtype)
+
+    @abstractmethod
+    def make_queries(self, count: int) -> Tensor:
+        """The process's share of a batch of ``count`` samples for the victim, ``(B, C, H, W)`` in [-1, 1]."""
 
     @torch.no_grad()
-    def gather(self, samples: Tensor, answers: Tensor) -> tuple[Tensor, Tensor]:
-        """The global batch, on every process in the same order, from the processes' shares."""
-        if self.trainer.world_size == 1:
-            return samples, answers
-        by_process = self.all_gather(samples), self.all_gather(answers)  # each (processes, share, ...)
-        return torch.cat(list(by_process[0])), torch.cat(list(by_process[1]))
+    def generate(self, count: int, batch_statistics: bool) -> Tensor:
+        """The process's share of ``count`` images, normalised by their batch or by running statistics."""
+        self.generator.train(batch_statistics)
+        return self.generator(self.latents(count))  # type: ignore[no-any-return]
+
+    def observe(self, answers: Tensor) -> None:
+        """Looks at bought answers: finds new classes when their number is unknown, and counts the labels."""
+        labels = answers if answers.ndim == 1 else answers.argmax(dim=1)
+        if self.classes.unknown:
+            new = self.classes.observe(self.gather(labels)[0], self.ledger.spent)
+            for clone in self.clones.members if new else ():
+                seed = self.draws.python.getrandbits(63)
+                initialise_outputs(clone, new, seed, self.optimizer_list[0].optimizer)
+        self.query_labels.update(self.classes.outputs_of(labels))
 
     # Set-up and optimizers.
-
-    def _check_settings(self) -> None:
-        if self.batch_size < 1 or self.clone_training.steps < 1:
-            raise InputError(
-                f"batch_size is {self.batch_size} and clone_training.steps {self.clone_training.steps}; give at least 1"
-            )
-        if self.clone_training.heldout_every < 0 or self.replay.batches < 0:
-            raise InputError(
-                f"clone_training.heldout_every is {self.clone_training.heldout_every} and replay.batches "
-                f"{self.replay.batches}; give 0 to switch one off, or more"
-            )
-        if self.clone_training.heldout_every == 1:
-            raise InputError("heldout_every is 1, which leaves nothing to train on; give 0 (never) or at least 2")
-        if self.replay.batches and self.replay.size < self.batch_size:
-            raise InputError(
-                f"replay.size {self.replay.size:,} is below batch_size {self.batch_size:,}; "
-                "raise it or set replay.batches to 0"
-            )
-        if not all(0 < share < 1 for share in self.schedule.milestones):
-            raise InputError(
-                f"schedule.milestones are {self.schedule.milestones}; give shares of the budget between 0 and 1"
-            )
-        if not self.schedule.factor > 0:
-            raise InputError(f"schedule.factor is {self.schedule.factor}; give a factor above 0")
 
     def setup(self, stage: str) -> None:
         super().setup(stage)
@@ -171,77 +236,48 @@ class DataFreeAttack(ExtractionAttack):
         if stage == "fit":
             if self.clone_training.compile:
                 self.clones.compile()
-            if self.batch_size % self.trainer.world_size:
-                raise InputError(
-                    f"batch_size {self.batch_size} does not divide over {self.trainer.world_size} processes; "
-                    "choose a multiple or another number of devices"
-                )
+            check_stream(self.trainer, self.generator_training is not None, self.batch_size)
             if self.replay.batches:
                 self.replay_buffer = ReplayBuffer(
                     size=min(self.replay.size, self.ledger.budget),
                     image_shape=self.threat_model.image_shape,
-                    answer_shape=(self.threat_model.num_classes,) if self.threat_model.access == "soft" else (),
+                    answer_shape=(self.num_classes,) if self.threat_model.access == "soft" else (),
                     dtype=self.replay.dtype,
                     device="cpu" if self.replay.device == "cpu" else self.trainer.strategy.root_device,
                 )
 
+    def on_fit_start(self) -> None:
+        if self.trainer.ckpt_path is None:  # setup is not told whether the run continues
+            own = {"input_space": self.threat_model.input_space, "victim": self.victim_card.weights_sha256}
+            self.start_from = load_extracted_clones(self.clone_training.start_from, self.clones, own)
+
     def configure_optimizers(self) -> tuple[list[Optimizer], list[LRScheduler]]:
-        """The clones' optimizer, then the generator's; rates follow the spent share of the budget."""
+        """The clones' optimizer, then the generator's; rates follow the share of the attack that is done."""
         try:
-            optimizers = self.new_optimizers()
+            optimizers = [self.new_clone_optimizer(self.clones.parameters())]
+            if self.new_generator_optimizer is not None:
+                optimizers.append(self.new_generator_optimizer(self.generator.parameters()))
         except (TypeError, ValueError) as error:
             raise InputError(f"an optimizer of the config cannot be made: {error}") from error
-        return optimizers, [LambdaLR(optimizer, self._learning_rate_factor) for optimizer in optimizers]
-
-    def new_optimizers(self) -> list[Optimizer]:
-        """The clones' optimizer; an attack with a generator appends its own."""
-        return [self.new_clone_optimizer(self.clones.parameters())]
-
-    def _learning_rate_factor(self, _: int) -> float:
-        return self.schedule.factor ** sum(self.ledger.progress >= share for share in self.schedule.milestones)
-
-    @property
-    def schedulers(self) -> list[LRScheduler]:
-        """All learning rate schedulers; Lightning returns a bare one when there is only one."""
-        schedulers = self.lr_schedulers()
-        return [s for s in (schedulers if isinstance(schedulers, list) else [schedulers]) if s is not None]
-
-    @property
-    def optimizer_list(self) -> list[LightningOptimizer]:
-        """All optimizers, the clones' first; Lightning returns a bare one when there is only one."""
-        optimizers = self.optimizers()
-        return optimizers if isinstance(optimizers, list) else [optimizers]
+        return optimizers, [LambdaLR(o, lambda _: self.schedule.rate(self.progress)) for o in optimizers]
 
     # Evaluation and checkpoints.
 
     def training_row(self) -> dict[str, Tensor]:
-        row = {"clone_loss": self.clone_loss_mean.compute(), **self.query_labels.compute()}
-        self.clone_loss_mean.reset()
-        self.query_labels.reset()
-        if self.heldout.batches:
-            row |= self._select_by_heldout()
+        row: dict[str, Tensor] = {}
+        for name in ("clone_loss", "generator_loss"):
+            mean = getattr(self, f"{name}_mean", None)
+            if mean is not None and mean.update_called:  # else nothing was learnt since the last evaluation
+                row[name] = mean.compute()
+                mean.reset()
+        if self.query_labels.update_called:
+            row |= self.query_labels.compute()
+            self.query_labels.reset()
+        if self.classes.found is not None:
+            row["classes_found"] = torch.tensor(float(self.classes.found))
+        if self.heldout.answers.batches:
+            row |= self.heldout.select(self.clones, lambda x: self.vote(x).argmax(dim=1), self.classes.found)
         return row
-
-    def _select_by_heldout(self) -> dict[str, Tensor]:
-        """Scores the clones on the answers set aside, and keeps their weights when none before did better.
-
-        Those answers grow in number, so that the best so far is scored anew on today's.
-        """
-        today = dict(self.clones.state_dict())
-        score = self._heldout_agreement(today)
-        best = bool(not self.best_clones or score >= self._heldout_agreement(self.best_clones))
-        if best:
-            self.best_clones = {name: value.detach().clone() for name, value in today.items()}
-        return {"heldout_agreement": score, "heldout_best": torch.tensor(float(best))}
-
-    @torch.no_grad()
-    def _heldout_agreement(self, weights: dict[str, Tensor]) -> Tensor:
-        matches = []
-        for samples, answers in self.heldout.batches:
-            labels = answers if answers.ndim == 1 else answers.argmax(dim=1)
-            logits = functional_call(self.clones, weights, (samples.to(self.dtype),))
-            matches.append(soft_vote(logits).argmax(dim=1) == labels)
-        return torch.cat(matches).float().mean()
 
     @property
     def replay_folder(self) -> Path:
@@ -249,7 +285,7 @@ class DataFreeAttack(ExtractionAttack):
         return Path(self.trainer.default_root_dir) / "replay"
 
     def attack_state(self) -> dict[str, Any]:
-        state = super().attack_state() | {"heldout": self.heldout.state_dict(), "best_clones": self.best_clones}
+        state = super().attack_state() | self.heldout.state_dict() | {"start_from": self.start_from}
         if self.replay_buffer is not None:
             state["replayed_samples"] = self.replay_buffer.added
             if self.global_rank == 0:
@@ -258,8 +294,7 @@ class DataFreeAttack(ExtractionAttack):
 
     def load_attack_state(self, state: dict[str, Any]) -> None:
         super().load_attack_state(state)
-        device = self.trainer.strategy.root_device
-        self.heldout.load_state_dict(state["heldout"], device)
-        self.best_clones = {name: value.to(device) for name, value in state["best_clones"].items()}
-        if self.replay_buffer is not None and self.can_pay_iteration:
+        self.heldout.load_state_dict(state, self.trainer.strategy.root_device)
+        self.start_from = state["start_from"]
+        if self.replay_buffer is not None and not self.finished:
             self.replay_buffer.load(self.replay_folder, state["replayed_samples"])

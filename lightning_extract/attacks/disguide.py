@@ -5,8 +5,7 @@ from collections.abc import Sequence
 import torch
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor
-from torch.optim import SGD, Adam, Optimizer
-from torchmetrics import MeanMetric
+from torch.optim import SGD, Adam
 
 from lightning_extract.attacks.data_free import DataFreeAttack
 from lightning_extract.attacks.settings import CloneTraining, GeneratorTraining, ReplaySettings, Schedule
@@ -14,7 +13,6 @@ from lightning_extract.attacks.threat_model import ThreatModel
 from lightning_extract.errors import InputError
 from lightning_extract.functional.grayscale import grayscale
 from lightning_extract.functional.losses import disguide_generator_loss
-from lightning_extract.networks import DFMEGenerator
 
 
 class DisGUIDE(DataFreeAttack):
@@ -62,47 +60,29 @@ class DisGUIDE(DataFreeAttack):
             generator_optimizer: Adam with rate 1e-4, without the weight decay that the paper names but its code lacks.
             accuracy_goals: Accuracies for which the number of queries at the first reach is reported (Table 2).
         """
-        super().__init__(threat_model, clone_training, replay, schedule, batch_size, clone_optimizer, accuracy_goals)
-        self.generator_training = generator_training
+        super().__init__(
+            threat_model, clone_training, replay, schedule, batch_size, clone_optimizer, accuracy_goals,
+            generator_training, generator_optimizer,
+        )  # fmt: skip
         self.diversity_weight = diversity_weight
         self.grayscale_fraction = grayscale_fraction
-        self.new_generator_optimizer = generator_optimizer
         self._check_generator()
-        self.generator = DFMEGenerator(
-            generator_training.latent_dim, generator_training.width, threat_model.channels, threat_model.image_size
-        ).to(memory_format=torch.channels_last)
-        self.generator_loss_mean = MeanMetric(nan_strategy="disable")
 
-    def generator_phase(self) -> None:
-        """Steps of the generator towards samples that split the clones and cover the classes."""
-        self.generator.train()
-        self.clones.eval()
-        _, optimizer = self.optimizer_list
-        for _ in range(self.generator_training.steps):
-            with self.toggled_optimizer(optimizer):
-                loss = disguide_generator_loss(self.clones(self.generate(self.batch_size)), self.diversity_weight)
-                self.update(optimizer, loss)
-            self.generator_loss_mean.update(loss.detach())
+    def generator_loss(self, pre_activation: Tensor) -> Tensor:
+        """Small for images that split the clones and cover the classes."""
+        return disguide_generator_loss(self.clone_logits(self.to_images(pre_activation)), self.diversity_weight)
 
     @torch.no_grad()
     def make_queries(self, count: int) -> Tensor:
-        """Fresh samples by running batch statistics, as in the official code."""
+        """Fresh samples by running statistics, as in the official code."""
         self.generator.eval()
-        return self.generate(count)
+        return self.to_images(self.generator.pre_activation(self.latents(count)))
 
-    def generate(self, count: int) -> Tensor:
-        """The process's share of ``count`` generated images in (-1, 1), some of them gray."""
-        images = self.generator(self.draws.normal(count, self.generator_training.latent_dim).to(self.dtype))
+    def to_images(self, pre_activation: Tensor) -> Tensor:
+        """Images in (-1, 1), some of the global batch gray: ``(B, C, H, W)`` to the same shape."""
         channel = self.draws.python.randrange(self.threat_model.channels)
-        return grayscale(images, self.grayscale_fraction, channel, self.draws.offset(count))
-
-    def new_optimizers(self) -> list[Optimizer]:
-        return [*super().new_optimizers(), self.new_generator_optimizer(self.generator.parameters())]
-
-    def training_row(self) -> dict[str, Tensor]:
-        row = {"generator_loss": self.generator_loss_mean.compute()}
-        self.generator_loss_mean.reset()
-        return row | super().training_row()
+        offset = len(pre_activation) * self.draws.rank
+        return grayscale(pre_activation.tanh(), self.grayscale_fraction, channel, offset)
 
     def _check_generator(self) -> None:
         if self.clone_training.count < 2:
@@ -111,8 +91,6 @@ class DisGUIDE(DataFreeAttack):
             )
         if not self.diversity_weight >= 0:
             raise InputError(f"diversity_weight is {self.diversity_weight}; give a number that is not negative")
-        if self.generator_training.steps < 1:
-            raise InputError(f"generator_training.steps is {self.generator_training.steps}; give at least 1")
         if not 0 <= self.grayscale_fraction <= 1:
             raise InputError(f"grayscale_fraction is {self.grayscale_fraction}; give a share between 0 and 1")
         if self.grayscale_fraction and self.threat_model.channels == 1:

@@ -15,7 +15,8 @@ class ThreatModel:
     Args:
         victim: A shipped victim's name or a folder with ``victim.safetensors`` and ``card.json``.
         query_budget: Samples that the victim may answer, a positive whole number.
-        num_classes: Number of classes the victim distinguishes, known to the attacker.
+        num_classes: Number of classes the victim distinguishes, known to the attacker; unknown when it is not, and the
+            attacker discovers classes in the labels of hard access.
         channels: Channels of an image, 1 or 3.
         image_size: Height and width of an image in pixels.
         access: The victim answers with a probability vector (soft) or the top-1 label (hard).
@@ -25,12 +26,13 @@ class ThreatModel:
             not know; post_transform: generated samples go into the victim as already normalised data.
 
     Raises:
-        InputError: The budget or the number of classes is out of its range.
+        InputError: The budget or the number of classes is out of its range, or soft access comes without a number of
+            classes: a probability vector tells it.
     """
 
     victim: str
     query_budget: int
-    num_classes: int
+    num_classes: int | Literal["unknown"]
     channels: int = 3
     image_size: int = 32
     access: Access = "soft"
@@ -40,7 +42,9 @@ class ThreatModel:
     def __post_init__(self) -> None:
         if self.query_budget < 1:
             raise InputError(f"query_budget is {self.query_budget:,}; give a positive number of queries")
-        if self.num_classes < 2:
+        if self.num_classes == "unknown" and self.access == "soft":
+            raise InputError("num_classes is unknown, but soft access shows it; give the number, or set access to hard")
+        if isinstance(self.num_classes, int) and self.num_classes < 2:
             raise InputError(f"num_classes is {self.num_classes}; a classifier has at least 2")
 
     @property
@@ -56,7 +60,7 @@ class ThreatModel:
         """
         for name in ("num_classes", "channels", "image_size"):
             assumed, true = getattr(self, name), getattr(card, name)
-            if assumed != true:
+            if assumed not in ("unknown", true):
                 raise InputError(
                     f"{name} is {assumed}, but the victim {self.victim!r} has {true}; set {name} to {true}"
                 )

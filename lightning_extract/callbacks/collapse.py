@@ -15,7 +15,8 @@ class CollapseWatchdog(Callback):
     The papers have no such rule; the thresholds are ours.
 
     Args:
-        patience: Share of the query budget for which a symptom must last before it is reported.
+        patience: Share of the attack, that is of its query budget or of its passes over a pool, for which a symptom
+            must last before it is reported.
         margin: A clone is at chance while its agreement with the victim is below ``c + margin * (1 - c)``,
             where ``c`` is one over the number of classes.
         top_share: The queries have collapsed while at least this share of them gets one label.
@@ -30,7 +31,7 @@ class CollapseWatchdog(Callback):
                 raise InputError(f"collapse.{name} is {value}; give a share above 0 and up to 1")
         self.patience, self.margin, self.top_share, self.stop = patience, margin, top_share, stop
         self.reports: dict[str, str] = {}
-        self._healthy_until: dict[str, int] = {}
+        self._healthy_until: dict[str, tuple[int, int]] = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keeps a run that it has stopped from going on when the same command is given again."""
@@ -46,7 +47,7 @@ class CollapseWatchdog(Callback):
 
     def _symptoms(self, trainer: Trainer, attack: ExtractionAttack) -> dict[str, bool]:
         metrics = trainer.callback_metrics
-        chance = 1 / attack.threat_model.num_classes
+        chance = 1 / attack.num_classes
         threshold = chance + self.margin * (1 - chance)
         symptoms = {
             f"clone {i} agrees with the victim at chance level": float(metrics[f"agreement_clone_{i}"]) < threshold
@@ -58,12 +59,15 @@ class CollapseWatchdog(Callback):
         return symptoms
 
     def _follow(self, trainer: Trainer, attack: ExtractionAttack, symptom: str, present: bool) -> None:
-        spent = attack.ledger.spent
-        since = self._healthy_until.setdefault(symptom, 0)
+        spent, budget = attack.ledger.spent, attack.ledger.budget
+        done = round(attack.progress * budget)  # what is spent, unless the attack trains on after its last purchase
+        since, queries = self._healthy_until.setdefault(symptom, (0, 0))
         if not present:
-            self._healthy_until[symptom] = spent
-        elif symptom not in self.reports and spent - since >= self.patience * attack.ledger.budget:
-            self.reports[symptom] = f"{symptom} since {since:,} of {attack.ledger.budget:,} queries"
+            self._healthy_until[symptom] = done, spent
+            if not self.stop:
+                self.reports.pop(symptom, None)  # it has recovered: the summary tells how a run ended
+        elif symptom not in self.reports and done - since >= self.patience * budget:
+            self.reports[symptom] = f"{symptom} since {queries:,} of {budget:,} queries"
             rank_zero_warn(f"COLLAPSE: {self.reports[symptom]} (seen at {spent:,})")
             trainer.should_stop = trainer.should_stop or self.stop
 

@@ -10,11 +10,12 @@ from lightning.pytorch.utilities import rank_zero_only
 
 # What a float32 carries.
 SIGNIFICANT_DIGITS = 7
+COUNTS = ("queries", "iteration", "classes_found")
 
 
 def rounded(name: str, value: float) -> float:
-    """A metric without the noise digits of float32; counts of queries stay as they are."""
-    return value if name == "queries" else float(f"{value:.{SIGNIFICANT_DIGITS}g}")
+    """A metric without the noise digits of float32; counts are whole numbers."""
+    return int(value) if name in COUNTS else float(f"{value:.{SIGNIFICANT_DIGITS}g}")
 
 
 class MetricsFile(Logger):
@@ -24,7 +25,8 @@ class MetricsFile(Logger):
 
     Args:
         folder: The run folder.
-        key: The metric that numbers the rows: ``queries`` for attacks, ``epoch`` for victims.
+        key: The metric that numbers the rows: ``iteration`` for attacks, whose queries repeat when they train on after
+            the last purchase, and ``epoch`` for victims.
     """
 
     def __init__(self, folder: Path, key: str) -> None:
@@ -32,6 +34,7 @@ class MetricsFile(Logger):
         self.path = folder / "metrics.csv"
         self.key = key
         self._rows: dict[int, dict[str, float]] = {}
+        self._begun = False
 
     @property
     def name(self) -> str:
@@ -45,18 +48,19 @@ class MetricsFile(Logger):
 
     @rank_zero_only
     def resume_at(self, position: int) -> None:
-        """Takes over the rows up to a position and drops what came after it."""
+        """Takes over the rows up to a position and drops what came after it, and rows that are not numbered."""
+        self._rows, self._begun = {}, True
         if self.path.is_file():
             with self.path.open(newline="") as file:
                 rows = [{name: _number(cell) for name, cell in row.items() if cell} for row in csv.DictReader(file)]
-            self._rows = {int(row[self.key]): row for row in rows if row[self.key] <= position}
+            self._rows = {int(row[self.key]): row for row in rows if self.key in row and row[self.key] <= position}
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         """Adds the metrics to the row of their key; metrics without the key are not evaluations."""
         if self.key in metrics:
             position = int(metrics[self.key])
-            if not self._rows:
+            if not self._begun:
                 self.resume_at(position - 1)
             self._rows.setdefault(position, {}).update({name: rounded(name, value) for name, value in metrics.items()})
             self._write()
@@ -66,7 +70,9 @@ class MetricsFile(Logger):
         """Nothing: ``config.yaml`` is the record."""
 
     def _write(self) -> None:
-        columns = [self.key, *sorted({name for row in self._rows.values() for name in row} - {self.key})]
+        names = {name for row in self._rows.values() for name in row}
+        first = [name for name in ("queries", self.key) if name in names]
+        columns = [*first, *sorted(names.difference(first))]
         self.path.parent.mkdir(parents=True, exist_ok=True)
         partial = self.path.with_suffix(".partial")
         with partial.open("w", newline="") as file:

@@ -25,6 +25,7 @@ class QueryProgressBar(ProgressBar):
         self.title = title
         self.bar: tqdm[Any] | None = None
         self._enabled = True
+        self._buying = True
 
     def disable(self) -> None:
         """Called by Lightning on all processes but the first."""
@@ -37,12 +38,16 @@ class QueryProgressBar(ProgressBar):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Opens the bar where the account stands."""
         assert isinstance(pl_module, ExtractionAttack)
+        self._buying = True
+        self.bar = self._open(pl_module.ledger.budget, pl_module.ledger.spent, " queries")
+
+    def _open(self, total: int, initial: int, unit: str) -> "tqdm[Any]":
         interval = 0.1 if sys.stderr.isatty() else SECONDS_BETWEEN_UPDATES_IN_LOGS
-        self.bar = tqdm(
-            total=pl_module.ledger.budget,
-            initial=pl_module.ledger.spent,
+        return tqdm(
+            total=total,
+            initial=initial,
             desc=self.title,
-            unit=" queries",
+            unit=unit,
             dynamic_ncols=True,
             disable=not self._enabled,
             mininterval=interval,
@@ -52,10 +57,17 @@ class QueryProgressBar(ProgressBar):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Moves the bar to what is spent."""
+        """Moves the bar to what is spent; an attack that trains on afterwards gets a second bar, of iterations."""
         assert isinstance(pl_module, ExtractionAttack)
         assert self.bar is not None
-        self.bar.update(pl_module.ledger.spent - self.bar.n)
+        if self._buying and not pl_module.can_pay_iteration and not pl_module.finished:
+            self._buying = False
+            self.bar.update(pl_module.ledger.spent - self.bar.n)
+            self.bar.close()
+            total = round(pl_module.iterations_done / pl_module.progress)
+            self.bar = self._open(total, pl_module.iterations_done, " iterations")
+        done = pl_module.ledger.spent if self._buying else pl_module.iterations_done
+        self.bar.update(done - self.bar.n)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Shows the latest agreement and accuracy."""

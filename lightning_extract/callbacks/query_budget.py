@@ -8,7 +8,7 @@ from lightning_extract.attacks.base import ExtractionAttack
 
 
 class QueryBudget(Callback):
-    """Stops training and closes the account when the next iteration cannot be paid.
+    """Stops training and closes the account when no iteration is left that the budget pays.
 
     The check at the start lets a finished run that is started again end without a query.
     """
@@ -24,7 +24,7 @@ class QueryBudget(Callback):
         self._stop_if_spent(trainer, pl_module)
 
     def _stop_if_spent(self, trainer: Trainer, attack: LightningModule) -> None:
-        if isinstance(attack, ExtractionAttack) and not attack.can_pay_iteration:
+        if isinstance(attack, ExtractionAttack) and attack.finished:
             attack.stop_buying()
             trainer.should_stop = True
             trainer.check_val_every_n_epoch = 1  # the end is evaluated, whatever the interval

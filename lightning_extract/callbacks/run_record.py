@@ -13,6 +13,7 @@ from lightning_extract.errors import InputError
 DECISIVE_KEYS = ("seed_everything", "model", "data")
 EXCEPTIONS = (
     "data.init_args.root",
+    "data.init_args.pool_root",
     "data.init_args.download",
     "data.init_args.eval_batch_size",
     "model.init_args.replay.device",

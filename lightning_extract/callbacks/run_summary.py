@@ -42,7 +42,11 @@ class RunSummary(Callback):
         """Starts the clock and cuts the table back to what the checkpoint knows."""
         assert isinstance(pl_module, ExtractionAttack)
         self._started = time.monotonic()
-        self.metrics_file.resume_at(pl_module.ledger.spent)
+        self.metrics_file.resume_at(pl_module.iterations_done)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Forgets the evaluation before: Lightning keeps its metrics, of which this one may lack some."""
+        trainer.callback_metrics.clear()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Takes the evaluation that has just been logged."""
@@ -88,7 +92,7 @@ class RunSummary(Callback):
     def _status(self, attack: ExtractionAttack) -> str:
         if self.watchdog.stop and self.watchdog.reports:
             return "collapsed"
-        return "unfinished" if attack.can_pay_iteration else "finished"
+        return "finished" if attack.finished else "unfinished"
 
     def _summary(self, trainer: Trainer, attack: ExtractionAttack, referenced: int) -> dict[str, Any]:
         ledger, oracle, card = attack.ledger, attack.oracle, attack.victim_card
@@ -105,6 +109,7 @@ class RunSummary(Callback):
                 "name": attack.threat_model.victim,
                 "network": card.network,
                 "dataset": card.dataset,
+                "num_classes": card.num_classes,
                 "card_accuracy": card.test_accuracy,
                 "weights_sha256": card.weights_sha256,
             },
@@ -116,11 +121,14 @@ class RunSummary(Callback):
                 "answered": oracle.answered,
                 "after_stop": after_stop,
                 "reference": referenced,
+                "prior": sum(run["queries"] for run in getattr(attack, "start_from", [])),
             },
-            "final": _shown(self.rows["final"]),
-            "best_heldout": _shown(self.rows["best_heldout"]) if "best_heldout" in self.rows else None,
-            "best_test": _shown(self.rows["best_test"]),
+            "final": self.rows["final"],
+            "best_heldout": self.rows.get("best_heldout"),
+            "best_test": self.rows["best_test"],
             "queries_to_accuracy": {str(goal): queries for goal, queries in attack.goals.queries.items()},
+            "start_from": getattr(attack, "start_from", []) or None,
+            "class_discovery": attack.classes.history,
             "collapse": list(self.watchdog.reports.values()),
             "wall_time_seconds": self._seconds(),
             "queries_per_second": ledger.spent / max(self._seconds(), 1e-9),
@@ -130,10 +138,6 @@ class RunSummary(Callback):
             "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
             "git_commit": _git_commit(),
         }
-
-
-def _shown(row: dict[str, float]) -> dict[str, float]:
-    return row | {"queries": int(row["queries"])}
 
 
 def _git_commit() -> str | None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+from collections.abc import Iterator
 from typing import NamedTuple, TypeVar
 
 import torch
@@ -61,3 +62,9 @@ class IterationDraws:
     def uniform(self, count: int, *shape: int) -> Tensor:
         """Numbers uniform in [-1, 1) for a global batch of ``count``: this process's ``(count / ranks, *shape)``."""
         return self.share(torch.rand(count, *shape, generator=self._torch, device=self.device)) * 2 - 1
+
+    def directions(self, directions: int, shape: torch.Size) -> Iterator[Tensor]:
+        """Directions of length 1 for each sample of a share ``(B, ...)``, as many times as asked, one after another."""
+        for _ in range(directions):
+            normal = self.normal(shape[0] * self.world_size, *shape[1:])
+            yield normal / normal.flatten(1).norm(dim=1).view(-1, *[1] * (len(shape) - 1))

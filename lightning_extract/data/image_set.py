@@ -73,16 +73,24 @@ class ImageSet:
 
     def converted(self, image_size: int | None = None, channels: int | None = None) -> "ImageSet":
         """The same images in another size (antialiased bilinear) or number of channels (ITU-R 601 grey)."""
-        images = self.images
-        if channels == 1 and self.channels == 3:
-            images = _to_grey(images)
-        if image_size is not None and image_size != self.image_size:
-            images = transforms.resize(
-                images, [image_size, image_size], interpolation=InterpolationMode.BILINEAR, antialias=True
-            )
-        if channels == 3 and self.channels == 1:
-            images = images.expand(-1, 3, -1, -1).contiguous()
-        return ImageSet(images, self.labels, self.classes)
+        return ImageSet(convert_images(self.images, image_size, channels), self.labels, self.classes)
+
+
+def convert_images(images: Tensor, image_size: int | None, channels: int | None) -> Tensor:
+    """The same bytes in another size (antialiased bilinear) or number of channels (ITU-R 601 grey).
+
+    Shape:
+        ``(N, C, H, W)`` to ``(N, channels, image_size, image_size)``; what is None stays as it is.
+    """
+    if channels == 1 and images.shape[1] == 3:
+        images = _to_grey(images)
+    if image_size is not None and images.shape[2:] != (image_size, image_size):
+        images = transforms.resize(
+            images, [image_size, image_size], interpolation=InterpolationMode.BILINEAR, antialias=True
+        )
+    if channels == 3 and images.shape[1] == 1:
+        images = images.expand(-1, 3, -1, -1).contiguous()
+    return images
 
 
 def _to_grey(images: Tensor) -> Tensor:

@@ -33,8 +33,8 @@ class TorchvisionSet:
     open: Callable[[Path, str, bool], ImageSet]
     needs: str | None = None
 
-    def describe_missing(self, name: str, root: Path, download: bool) -> str | None:
-        """One sentence on what has to be put where, or None."""
+    def describe_missing(self, name: str, root: Path, download: bool, root_option: str = "root") -> str | None:
+        """One sentence on what has to be put where, or None; ``root_option`` is the argument that names the folder."""
         if self.needs is not None and find_spec(self.needs) is None:
             return f"data set {name} needs the package {self.needs}: pip install {self.needs}"
         missing = [file for file in self.files if not (root / file).exists()]
@@ -42,7 +42,7 @@ class TorchvisionSet:
             return None
         return (
             f"data set {name} is not complete in {root}/: put {', '.join(missing)} there (unpacked, from {self.home}), "
-            "give its folder with --data.init_args.root, or fetch it with --data.init_args.download true"
+            f"give its folder with --data.init_args.{root_option}, or fetch it with --data.init_args.download true"
         )
 
     def read(self, name: str, root: Path, split: str, download: bool = False) -> ImageSet:
@@ -81,6 +81,10 @@ def _open_svhn(root: Path, split: str, download: bool) -> ImageSet:
     data = SVHN(root, split=split, download=download)
     images = torch.from_numpy(np.ascontiguousarray(data.data))
     return ImageSet(images, torch.from_numpy(data.labels), tuple(str(digit) for digit in range(10)))
+
+
+def _open_svhn_extra(root: Path, split: str, download: bool) -> ImageSet:
+    return _open_svhn(root, "extra", download)
 
 
 def _open_gtsrb(root: Path, split: str, download: bool) -> ImageSet:
@@ -122,3 +126,6 @@ TORCHVISION_SETS = {
         _open_gtsrb,
     ),
 }
+
+# Training images only, so it is a pool and no data set to evaluate on.
+SVHN_EXTRA = TorchvisionSet(("extra_32x32.mat",), TORCHVISION_SETS["svhn"].home, _open_svhn_extra, needs="scipy")

@@ -2,10 +2,10 @@
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy, l1_loss
+from torch.nn.functional import cross_entropy
 
 from .distributed import global_mean
-from .logits import recover_logits
+from .logits import PROBABILITY_FLOOR, recover_logits
 
 
 def disagreement_loss(probabilities: Tensor) -> Tensor:
@@ -66,18 +66,79 @@ def disguide_generator_loss(clone_logits: Tensor, diversity_weight: float) -> Te
     return disagreement_loss(probabilities) + diversity_weight * class_diversity_loss(probabilities)
 
 
-def recovered_logit_loss(clone_logits: Tensor, victim_probabilities: Tensor) -> Tensor:
-    """Mean absolute difference to the victim's recovered logits, over samples and classes.
+def pairwise_disagreement_loss(clone_logits: Tensor) -> Tensor:
+    """What Dual Students' generator minimises: minus the mean absolute logit difference, over all pairs of clones.
+
+    Reference:
+        Beetham et al., Dual Students, ICLR 2023; for more than two students the official code averages over pairs.
+
+    Args:
+        clone_logits: Logits of each clone.
+
+    Shape:
+        ``(S, B, K)`` to a scalar, S >= 2.
+
+    Example:
+        >>> pairwise_disagreement_loss(torch.tensor([[[1.0, 0.0, -1.0], [0.0, 2.0, 1.0]], [[0.0] * 3, [1.0] * 3]]))
+        tensor(-0.6667)
+    """
+    logits = clone_logits.to(torch.promote_types(clone_logits.dtype, torch.float32))
+    first, second = torch.triu_indices(len(logits), len(logits), offset=1, device=logits.device)
+    return -(logits[first] - logits[second]).abs().mean()
+
+
+def logit_distance(clone_logits: Tensor, victim_probabilities: Tensor) -> Tensor:
+    """Mean absolute difference to the victim's recovered logits, over classes.
 
     The clone's logits are compared as they are, without centring.
 
     Reference:
-        Truong et al., DFME, CVPR 2021 (official code: mean, not sum, over classes); DisGUIDE's ``l1``.
+        Truong et al., DFME, CVPR 2021, section 4 (official code: mean, not sum, over classes).
+
+    Shape:
+        ``(..., B, K)``, ``(B, K)`` to ``(..., B)``.
+    """
+    return (clone_logits - recover_logits(victim_probabilities)).abs().mean(dim=-1)
+
+
+def kl_distance(clone_logits: Tensor, victim_probabilities: Tensor) -> Tensor:
+    """``KL(victim || clone)`` in nats.
+
+    Reference:
+        Truong et al., DFME, CVPR 2021, section 4; Kariyappa et al., MAZE, CVPR 2021, equation 3.
+
+    Shape:
+        ``(..., B, K)``, ``(B, K)`` to ``(..., B)``.
+    """
+    log_ratio = victim_probabilities.clamp_min(PROBABILITY_FLOOR).log() - clone_logits.log_softmax(dim=-1)
+    return (victim_probabilities * log_ratio).sum(dim=-1)
+
+
+def recovered_logit_loss(clone_logits: Tensor, victim_probabilities: Tensor) -> Tensor:
+    """Mean of :func:`logit_distance` over samples: ``(B, K)``, ``(B, K)`` to a scalar; ``l1`` in the official codes."""
+    return logit_distance(clone_logits, victim_probabilities).mean()
+
+
+def distillation_loss(clone_logits: Tensor, victim_probabilities: Tensor, temperature: float = 1.0) -> Tensor:
+    """``T^2 KL(victim || clone)`` of both sides softened by a temperature, mean over samples.
+
+    The victim's softened answer needs no logits: it is its probabilities to the power 1 / T, normalised.
+
+    Reference:
+        Hinton et al., Distilling the Knowledge in a Neural Network, 2015; DFME's surrogate study takes T = 1, 3, 5.
+
+    Args:
+        clone_logits: The clone's answers.
+        victim_probabilities: The victim's answers.
+        temperature: T; at 1 the loss is the mean of :func:`kl_distance`.
 
     Shape:
         ``(B, K)``, ``(B, K)`` to a scalar.
     """
-    return l1_loss(clone_logits, recover_logits(victim_probabilities))
+    softened = victim_probabilities
+    if temperature != 1:
+        softened = (recover_logits(victim_probabilities) / temperature).softmax(dim=-1)
+    return temperature**2 * kl_distance(clone_logits / temperature, softened).mean()
 
 
 def soft_cross_entropy(clone_logits: Tensor, victim_probabilities: Tensor) -> Tensor:

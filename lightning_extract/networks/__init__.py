@@ -10,21 +10,29 @@ from lightning_extract.errors import InputError
 from .batch_norm import AllReduceBatchNorm, synchronise_batch_norm
 from .ensemble import CloneEnsemble
 from .generator import DFMEGenerator
+from .head import classification_head
+from .knockoff_lenet import KnockoffLeNet
 from .lenet import LENET5_HALF_WIDTHS, LENET5_WIDTHS, LeNet5
 from .resnet8x import RESNET18_BLOCKS, RESNET34_BLOCKS, ResNet8x
+from .resnet20 import ResNet20
 from .thief_cnn import ThiefCNN
 from .upsample_conv import UpsampleConv2d
+from .wide_resnet import WideResNet
 
 __all__ = [
     "CLASSIFIERS",
     "AllReduceBatchNorm",
     "CloneEnsemble",
     "DFMEGenerator",
+    "KnockoffLeNet",
     "LeNet5",
     "ResNet8x",
+    "ResNet20",
     "ThiefCNN",
     "UpsampleConv2d",
+    "WideResNet",
     "build_classifier",
+    "classification_head",
     "synchronise_batch_norm",
 ]
 
@@ -32,8 +40,15 @@ __all__ = [
 CLASSIFIERS: dict[str, Callable[[int, int, int], nn.Module]] = {
     "resnet18_8x": partial(ResNet8x, RESNET18_BLOCKS),
     "resnet34_8x": partial(ResNet8x, RESNET34_BLOCKS),
+    "resnet20": ResNet20,
+    "wrn_16_1": partial(WideResNet, 16, 1),
+    "wrn_22_2": partial(WideResNet, 22, 2),
+    "wrn_40_2": partial(WideResNet, 40, 2),
+    # The paper's dropout, Zagoruyko and Komodakis 2016, section 3.
+    "wrn_28_10": partial(WideResNet, 28, 10, dropout=0.3),
     "lenet5": partial(LeNet5, LENET5_WIDTHS),
     "lenet5_half": partial(LeNet5, LENET5_HALF_WIDTHS),
+    "lenet_20_50": KnockoffLeNet,
     "cnn_2_1": partial(ThiefCNN, 2, 1),
     "cnn_2_2": partial(ThiefCNN, 2, 2),
     "cnn_3_1": partial(ThiefCNN, 3, 1),

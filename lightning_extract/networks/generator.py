@@ -12,7 +12,7 @@ LEAKY_SLOPE = 0.2
 
 
 class DFMEGenerator(nn.Module):
-    """The generator of DFME, DisGUIDE and Dual Students.
+    """The generator of DFME, DisGUIDE, Dual Students and MAZE.
 
     A linear layer makes a map of a quarter of the image side, which is upsampled twice. The ``state_dict``
     has the official code's names.
@@ -20,12 +20,14 @@ class DFMEGenerator(nn.Module):
     Reference:
         ``GeneratorA`` of the official DFME and DisGUIDE codes. DFME's text calls the upsampling linear and
         the activation ReLU; the codes have nearest upsampling and LeakyReLU, and made the published numbers.
+        ``conv3_gen`` of the official MAZE code is this generator with a latent_dim of 100 and affine.
 
     Args:
         latent_dim: Length of a latent vector; 256 is the codes' ``nz``.
         width: Channels of the last hidden map, half those of the earlier ones; 64 is the codes' ``ngf``.
         channels: Channels of the images.
         image_size: Side of the images in pixels, a multiple of 4.
+        affine: Whether the last BatchNorm has a trainable scale and shift; not in DFME's code, but in MAZE's.
 
     Shape:
         ``(B, latent_dim)`` to ``(B, channels, image_size, image_size)`` in (-1, 1).
@@ -34,7 +36,9 @@ class DFMEGenerator(nn.Module):
         InputError: A size is less than one, or the image size no multiple of 4.
     """
 
-    def __init__(self, latent_dim: int = 256, width: int = 64, channels: int = 3, image_size: int = 32) -> None:
+    def __init__(
+        self, latent_dim: int = 256, width: int = 64, channels: int = 3, image_size: int = 32, affine: bool = False
+    ) -> None:
         super().__init__()
         for name, value in {"latent_dim": latent_dim, "width": width, "channels": channels}.items():
             if value < 1:
@@ -55,7 +59,7 @@ class DFMEGenerator(nn.Module):
             nn.BatchNorm2d(width),
             nn.LeakyReLU(LEAKY_SLOPE),
             nn.Conv2d(width, channels, 3, padding=1),
-            nn.BatchNorm2d(channels, affine=False),
+            nn.BatchNorm2d(channels, affine=affine),
         )
 
     def forward(self, latents: Tensor) -> Tensor:

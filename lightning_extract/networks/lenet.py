@@ -3,12 +3,13 @@
 from torch import Tensor, nn
 from torch.nn.functional import max_pool2d, relu
 
-from .image_checks import require_32_pixels, require_images_of_32_pixels
+from .image_checks import require_images, require_size
 
 # Channels of the three convolutions, units of the hidden layer: LeCun et al. 1998; the halves are those of
 # the DFAD code, which DisGUIDE's MNIST clones come from.
 LENET5_WIDTHS = (6, 16, 120, 84)
 LENET5_HALF_WIDTHS = (3, 8, 60, 42)
+SIDES = (32,)
 
 
 class LeNet5(nn.Module):
@@ -34,7 +35,7 @@ class LeNet5(nn.Module):
         self, widths: tuple[int, int, int, int], num_classes: int, channels: int = 1, image_size: int = 32
     ) -> None:
         super().__init__()
-        require_32_pixels("LeNet-5", image_size, image_size)
+        require_size("LeNet-5", SIDES, image_size)
         self.conv1 = nn.Conv2d(channels, widths[0], 5)
         self.conv2 = nn.Conv2d(widths[0], widths[1], 5)
         self.conv3 = nn.Conv2d(widths[1], widths[2], 5)
@@ -42,7 +43,7 @@ class LeNet5(nn.Module):
         self.fc2 = nn.Linear(widths[3], num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        require_images_of_32_pixels("LeNet-5", images)
+        require_images("LeNet-5", SIDES, images)
         features = max_pool2d(relu(self.conv1(images)), 2)
         features = max_pool2d(relu(self.conv2(features)), 2)
         features = relu(self.conv3(features)).flatten(1)

@@ -1,11 +1,14 @@
 """The black box: everything an attack may know of the victim passes through this door."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from lightning_extract.errors import InputError
+from lightning_extract.functional.precision import full_float32
 from lightning_extract.oracle.ledger import QueryLedger
 
 Access = Literal["soft", "hard"]
@@ -36,7 +39,7 @@ class VictimOracle:
 
     Attributes:
         answered: Samples of the global batch that the victim truly answered for queries.
-        referenced: Samples of this process's share answered for evaluation, never charged.
+        referenced: Samples of this process's share answered for evaluation and diagnostics, never charged.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class VictimOracle:
         self.chunk_size = chunk_size
         self.answered = 0
         self.referenced = 0
+        self._free = False
         self._checked_phases: set[str] = set()
         self._pending_checks: dict[str, Tensor] = {}
 
@@ -93,9 +97,12 @@ class VictimOracle:
         self._check_shape(samples)
         first = phase not in self._checked_phases
         self._verify("pixels", (samples.abs() <= HIGHEST_PIXEL).all(), samples, phase, at_once=first)
-        self.ledger.charge(len(samples) * self.world_size, phase)
+        if self._free:
+            self.referenced += len(samples)
+        else:
+            self.ledger.charge(len(samples) * self.world_size, phase)
         logits = self._forward(samples)
-        self.answered += len(samples) * self.world_size
+        self.answered += 0 if self._free else len(samples) * self.world_size
         self._verify("answers", logits.isfinite().all(), logits, phase, at_once=first)
         self._checked_phases.add(phase)
         return logits.softmax(dim=1) if self.access == "soft" else logits.argmax(dim=1)
@@ -109,6 +116,25 @@ class VictimOracle:
         self._check_shape(samples)
         self.referenced += len(samples)
         return self._forward(samples).softmax(dim=1)
+
+    @contextmanager
+    def uncharged(self) -> Iterator[None]:
+        """Lets a diagnostic ask as the attack asks, without the account; an attack never opens this door itself."""
+        self._free = True
+        try:
+            yield
+        finally:
+            self._free = False
+
+    def white_box(self, samples: Tensor) -> Tensor:
+        """The victim's probabilities with their gradient to the samples: for diagnostics only, never charged.
+
+        Shape:
+            ``(B, C, H, W)`` in the input space to ``(B, K)`` float32.
+        """
+        self._check_shape(samples)
+        self.referenced += len(samples)
+        return self._compute(samples).softmax(dim=1)
 
     def to_input_space(self, images: Tensor) -> Tensor:
         """Turns images in [-1, 1] into what clones see and queries look like in this input space."""
@@ -141,8 +167,11 @@ class VictimOracle:
 
     @torch.no_grad()
     def _forward(self, samples: Tensor) -> Tensor:
-        with torch.autocast(samples.device.type, enabled=False):
-            samples = samples.detach().float()
+        return self._compute(samples.detach())
+
+    def _compute(self, samples: Tensor) -> Tensor:
+        with full_float32(samples.device.type):
+            samples = samples.float()
             inputs = self._normalise(samples) if self.input_space == "pre_transform" else samples
             return torch.cat([self._network(chunk).float() for chunk in torch.split(inputs, self.chunk_size)])
 

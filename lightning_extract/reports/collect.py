@@ -1,17 +1,16 @@
 """From folders to runs: finds them, reads them and checks their account of queries."""
 
-import csv
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import yaml
-from numpy.typing import NDArray
 
 from lightning_extract.errors import InputError
+from lightning_extract.reports.discovery import discovery_curve
+from lightning_extract.reports.metrics_table import Curve, read_metrics
 
 FORMAT_VERSION = 1
 # fmt: off
@@ -24,13 +23,6 @@ REQUIRED = (
 # fmt: on
 
 
-class Curve(NamedTuple):
-    """One metric of one run: strictly increasing queries and the values measured there."""
-
-    queries: NDArray[np.float64]
-    values: NDArray[np.float64]
-
-
 @dataclass(frozen=True)
 class Run:
     """What a run folder holds.
@@ -39,7 +31,7 @@ class Run:
         folder: The run folder.
         config: The resolved config.
         summary: The summary, complete and with an account that adds up.
-        curves: Each logged metric against queries.
+        curves: Each logged metric against queries; the classes found come from their exact history if there is one.
     """
 
     folder: Path
@@ -56,6 +48,11 @@ class Run:
     def seed(self) -> int:
         """The seed of every random draw of the run."""
         return int(self.summary["seed"])
+
+    @property
+    def prior(self) -> int:
+        """Queries spent before, by the runs whose clones were the start of this one."""
+        return int(self.summary["queries"].get("prior", 0))
 
     @property
     def finished(self) -> bool:
@@ -113,7 +110,11 @@ def read_run(folder: Path) -> Run:
         ) from error
     if not isinstance(config, dict):
         raise InputError(f"{folder / 'config.yaml'} is no config (no keys in it); restore it or leave the run out")
-    run = Run(folder, config, summary, read_metrics(folder / "metrics.csv"))
+    curves = read_metrics(folder / "metrics.csv")
+    discovery = discovery_curve(summary)
+    if discovery is not None:
+        curves["classes_found"] = discovery
+    run = Run(folder, config, summary, curves)
     check_account(run)
     return run
 
@@ -145,40 +146,6 @@ def _require(keys: Iterable[str], summary: dict[str, Any], folder: Path) -> None
             if not isinstance(node, dict) or part not in node:
                 raise InputError(f'{folder / "summary.json"} lacks "{key}"; restore it or leave the run out')
             node = node[part]
-
-
-def read_metrics(path: Path) -> dict[str, Curve]:
-    """Reads ``metrics.csv``: first column ``queries``, one row per evaluation, cells may be empty.
-
-    Raises:
-        InputError: The file is missing or empty, queries do not increase, or a cell is no number.
-    """
-    try:
-        rows = list(csv.reader(path.read_text().splitlines()))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read ({error}); restore it or leave the run out") from error
-    if len(rows) < 2 or rows[0][:1] != ["queries"]:
-        raise InputError(
-            f'{path} is broken: it needs a header that begins with "queries" and a row per evaluation; '
-            "leave the run out"
-        )
-    points: dict[str, list[tuple[float, float]]] = {name: [] for name in rows[0][1:]}
-    last = -1.0
-    for number, row in enumerate(rows[1:], start=2):
-        try:
-            queries = float(row[0])
-            cells = [(name, float(cell)) for name, cell in zip(rows[0][1:], row[1:], strict=True) if cell]
-        except (IndexError, ValueError) as error:
-            raise InputError(f"{path} is broken in line {number} ({error}); restore it or leave the run out") from error
-        if not (queries.is_integer() and queries > last):
-            raise InputError(
-                f"{path} is broken in line {number}: {row[0]} queries after {last:.0f} do not increase; "
-                "leave the run out"
-            )
-        last = queries
-        for name, value in cells:
-            points[name].append((queries, value))
-    return {name: Curve(*np.array(pairs).T) for name, pairs in points.items() if pairs}
 
 
 def check_account(run: Run) -> None:

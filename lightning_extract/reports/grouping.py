@@ -17,7 +17,9 @@ MAY_DIFFER = (
     "trainer.enable_progress_bar", "trainer.enable_model_summary",
     "trainer.profiler", "trainer.benchmark", "trainer.deterministic",
     "model.init_args.threat_model.victim", "model.init_args.replay.device",
-    "data.init_args.root", "data.init_args.download", "data.init_args.eval_batch_size",
+    "model.init_args.clone_training.start_from",  # each seed may go on from its own run, but all or none of them
+    "gradient_quality",
+    "data.init_args.root", "data.init_args.pool_root", "data.init_args.download", "data.init_args.eval_batch_size",
 )
 # fmt: on
 ABSENT = "absent"
@@ -56,7 +58,10 @@ def _refuse_difference(first: Run, second: Run) -> None:
 
 
 def _identity(run: Run) -> dict[str, Any]:
-    identity = dict(flatten(run.config)) | {"victim.weights_sha256": run.summary["victim"]["weights_sha256"]}
+    identity = dict(flatten(run.config)) | {
+        "victim.weights_sha256": run.summary["victim"]["weights_sha256"],
+        "the clones' start": "clones of other runs" if run.summary.get("start_from") else "random weights",
+    }
     return {key: value for key, value in identity.items() if not any(_lies_in(key, branch) for branch in MAY_DIFFER)}
 
 

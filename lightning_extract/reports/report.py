@@ -7,16 +7,18 @@ from rich.console import Console
 
 from lightning_extract.errors import InputError
 from lightning_extract.reports.collect import Run, find_run_folders, read_run, read_summary
-from lightning_extract.reports.curves import plot_groups
+from lightning_extract.reports.curves import plot_groups, usual_metrics
 from lightning_extract.reports.grouping import group_runs
 from lightning_extract.reports.rows import Row
 from lightning_extract.reports.tables import print_rows, run_record, write_csv, write_markdown
+from lightning_extract.reports.transfer import transfer_rows, write_transfer
+from lightning_extract.reports.transfer_plot import plot_transfer
 
 
 def report(
     runs: list[Path],
     out: Path,
-    metrics: list[str] = ["agreement", "accuracy"],  # noqa: B006 (never changed)
+    metrics: list[str] | None = None,
     include_unfinished: bool = False,
 ) -> None:
     """Writes tables and curves over seeds, grouped by experiment.
@@ -26,8 +28,10 @@ def report(
 
     Args:
         runs: Run folders or folders that hold them, searched to any depth.
-        out: The folder to write table.md, table.csv, runs.csv and curves_<metric>.png to.
-        metrics: The metrics to draw against queries, by their column in metrics.csv.
+        out: The folder to write table.md, table.csv, runs.csv and curves_<metric>.png to, and
+            transfer.md, transfer.csv and transfer.png where a run has a transfer.json.
+        metrics: The metrics to draw against queries, by their column in metrics.csv; agreement, accuracy and, where
+            they were logged, classes found and gradient cosines by default.
         include_unfinished: Count runs that have not spent their budget; otherwise a warning names each.
 
     Raises:
@@ -40,18 +44,23 @@ def report(
     if not collected:
         raise InputError("all runs are unfinished; let them end or count them with --include_unfinished true")
     groups = group_runs(collected)
+    transfers, transfer_notes = transfer_rows(groups)
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file; give a folder for the report")
     out.mkdir(parents=True, exist_ok=True)
-    for metric in metrics:
+    for metric in metrics or usual_metrics(groups):
         for name in plot_groups(groups, metric, out / f"curves_{metric}.png"):
-            notes.append(f"{name} is not in curves_{metric}.png: a seed of it did not log {metric}.")
-            warnings.print(f"warning: {notes[-1]}", style="yellow")
+            if metrics or any(metric in run.curves for run in groups[name]):  # else it has no such quantity
+                notes.append(f"{name} is not in curves_{metric}.png: a seed of it did not log {metric}.")
+                warnings.print(f"warning: {notes[-1]}", style="yellow")
     rows = [Row(group) for group in groups.values()]
     write_markdown(rows, notes, out / "table.md")
     write_csv([row.record() for row in rows], out / "table.csv")
     write_csv([run_record(run) for group in groups.values() for run in group], out / "runs.csv")
     print_rows(rows, Console())
+    if transfers:
+        write_transfer(transfers, transfer_notes, out)
+        plot_transfer(transfers, out / "transfer.png")
 
 
 def main(argv: list[str], parser_class: type[ArgumentParser] = ArgumentParser) -> None:
@@ -72,11 +81,10 @@ def main(argv: list[str], parser_class: type[ArgumentParser] = ArgumentParser) -
     # By hand, since jsonargparse wants a list as one word, "[a,b]", which no shell expands from runs/*.
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="Run folders or folders that hold them.")
     parser.add_function_arguments(report, skip={"runs", "metrics"})
-    metric_help = "A column of metrics.csv to draw; may be repeated (absent: agreement and accuracy)."
+    metric_help = "A column of metrics.csv to draw; may be repeated (absent: the usual ones)."
     parser.add_argument("--metric", action="append", type=str, help=metric_help)
     arguments = parser.parse_args(argv)
-    chosen = {"metrics": arguments.metric} if arguments.metric else {}
-    report(arguments.runs, arguments.out, include_unfinished=arguments.include_unfinished, **chosen)
+    report(arguments.runs, arguments.out, arguments.metric, arguments.include_unfinished)
 
 
 def _collect(places: list[Path], include_unfinished: bool) -> tuple[list[Run], list[str]]:

@@ -19,14 +19,23 @@ def _single_clones(run: Run) -> float | None:
     return sum(singles) / len(singles) if singles else None
 
 
-def _accuracy_ratio(run: Run) -> float:
-    return float(run.summary["final"]["accuracy"] / run.summary["victim_accuracy"])
+def _accuracy_ratio(run: Run) -> float | None:
+    victim = run.summary["victim_accuracy"]
+    return float(run.summary["final"]["accuracy"] / victim) if victim else None
 
+
+# Columns for what few experiments have, and what stands there for the others: a table in which it stands everywhere
+# goes without the column.
+PRIOR = "prior queries"
+AVERAGED_ACCURACY, AVERAGED_AGREEMENT = "averaged clone's accuracy (%)", "averaged clone's agreement (%)"
+OPTIONAL = {PRIOR: "0", AVERAGED_ACCURACY: "-", AVERAGED_AGREEMENT: "-"}
 
 SHARES: dict[str, Value] = {
     "final_accuracy": _at("final", "accuracy"),
     "final_agreement": _at("final", "agreement"),
     "final_single_clone_accuracy": _single_clones,
+    "final_averaged_accuracy": _at("final", "accuracy_averaged"),
+    "final_averaged_agreement": _at("final", "agreement_averaged"),
     "accuracy_ratio": _accuracy_ratio,
     "best_heldout_accuracy": _at("best_heldout", "accuracy"),
     "best_heldout_agreement": _at("best_heldout", "agreement"),
@@ -69,6 +78,11 @@ class Row:
         return [run.summary["queries"]["spent"] for run in self.group]
 
     @property
+    def prior(self) -> list[int]:
+        """Queries spent before by the runs whose clones each seed started from."""
+        return [run.prior for run in self.group]
+
+    @property
     def goals(self) -> dict[str, Estimate | None]:
         """Queries to each accuracy goal, over the seeds that reached it."""
         names = sorted({goal for run in self.group for goal in run.summary["queries_to_accuracy"]}, key=float)
@@ -88,6 +102,7 @@ class Row:
         """The readable row of the headline numbers."""
         return {key: str(value) for key, value in self.identity.items()} | {
             "n": str(len(self.group)),
+            PRIOR: _count(self.prior),
             "victim accuracy (%)": f"{100 * self.victim_accuracy:.2f}",
             "final accuracy (%)": self._percent("final_accuracy"),
             "clone / victim accuracy (%)": self._percent("accuracy_ratio"),
@@ -101,19 +116,20 @@ class Row:
             "best held-out accuracy (%)": self._percent("best_heldout_accuracy"),
             "best test accuracy (%)": self._percent("best_test_accuracy"),
             "single clones' accuracy (%)": self._percent("final_single_clone_accuracy"),
+            AVERAGED_ACCURACY: self._percent("final_averaged_accuracy"),
             "final agreement (%)": self._percent("final_agreement"),
             "best held-out agreement (%)": self._percent("best_heldout_agreement"),
             "best test agreement (%)": self._percent("best_test_agreement"),
+            AVERAGED_AGREEMENT: self._percent("final_averaged_agreement"),
         }
 
     def costs(self) -> dict[str, str]:
         """The readable row of what it cost."""
-        low, high = min(self.spent), max(self.spent)
-        spread = f" ({low:,} to {high:,})" if low < high else ""
         goals = [_goal(goal, cost, len(self.group)) for goal, cost in self.goals.items()]
         return self._label() | {
             "budget": f"{self.budget:,}",
-            "queries spent": f"{sum(self.spent) / len(self.spent):,.0f}{spread}",
+            PRIOR: _count(self.prior),
+            "queries spent": _count(self.spent),
             "queries to accuracy": "; ".join(goals) or "-",
             "collapsed": f"{self.collapsed} of {len(self.group)}",
         }
@@ -124,13 +140,14 @@ class Row:
             "victim_accuracy": self.victim_accuracy,
             "seeds": len(self.group),
             "budget": self.budget,
-            "spent_mean": sum(self.spent) / len(self.spent),
-            "spent_min": min(self.spent),
-            "spent_max": max(self.spent),
+            **_range("spent", self.spent),
             "collapsed": self.collapsed,
         }
+        if any(self.prior):
+            record |= _range("prior_queries", self.prior)
         goals = {f"queries_to_{goal}": cost for goal, cost in self.goals.items()}
-        for key, number in (self.shares | goals).items():
+        shares = {key: number for key, number in self.shares.items() if number or "averaged" not in key}
+        for key, number in (shares | goals).items():
             record[f"{key}_mean"] = number.mean if number else None
             record[f"{key}_ci95"] = number.half_width if number else None
             record[f"{key}_n"] = number.count if number else 0
@@ -146,6 +163,16 @@ class Row:
         spread = "" if number.half_width is None else f" ± {100 * number.half_width:.2f}"
         count = "" if number.count == len(self.group) else f" (n = {number.count})"
         return f"{100 * number.mean:.2f}{spread}{count}"
+
+
+def _count(counts: Sequence[int]) -> str:
+    low, high = min(counts), max(counts)
+    spread = f" ({low:,} to {high:,})" if low < high else ""
+    return f"{sum(counts) / len(counts):,.0f}{spread}"
+
+
+def _range(name: str, counts: Sequence[int]) -> dict[str, float]:
+    return {f"{name}_mean": sum(counts) / len(counts), f"{name}_min": min(counts), f"{name}_max": max(counts)}
 
 
 def _goal(goal: str, cost: Estimate | None, seeds: int) -> str:

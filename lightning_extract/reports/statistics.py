@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.stats import t as student_t
 
 from lightning_extract.errors import InputError
-from lightning_extract.reports.collect import Curve
+from lightning_extract.reports.metrics_table import Curve
 
 CONFIDENCE = 0.95  # DisGUIDE, AAAI 2023, section 5.1: means with 95 % intervals
 
@@ -59,26 +59,38 @@ def estimate(values: Iterable[float | None]) -> Estimate | None:
     return Estimate(mean, float(_half_widths(sample[:, None])[0]), sample.size)
 
 
-def mean_curve(curves: Sequence[Curve]) -> MeanCurve:
-    """Averages seeds that were evaluated at different queries.
+def mean_curve(curves: Sequence[Curve], steps: bool = False) -> MeanCurve:
+    """Averages seeds that were evaluated at different points.
 
-    Each is interpolated linearly on the union of all points inside the range that every seed covers.
+    Each is followed over the union of all points inside the range that every seed covers. Points are iterations, so
+    that what was learnt after the last purchase stays visible; where a seed does not tell them, they are queries.
+
+    Args:
+        curves: A curve of each seed.
+        steps: Whether a value holds until the next one; otherwise values are interpolated linearly.
 
     Raises:
         InputError: The seeds have no range in common.
     """
-    start = max(curve.queries[0] for curve in curves)
-    end = min(curve.queries[-1] for curve in curves)
+    unit, clocks = "iterations", [curve.iterations for curve in curves if curve.iterations is not None]
+    if len(clocks) < len(curves):
+        unit, clocks = "queries", [curve.queries for curve in curves]
+    start, end = max(clock[0] for clock in clocks), min(clock[-1] for clock in clocks)
     if start > end:
         raise InputError(
-            f"no queries are covered by all seeds: one begins at {start:,.0f}, another ends at {end:,.0f}; "
+            f"no {unit} are covered by all seeds: one begins at {start:,.0f}, another ends at {end:,.0f}; "
             "report them apart"
         )
-    points = np.unique(np.concatenate([curve.queries for curve in curves]))
+    points = np.unique(np.concatenate(clocks))
     points = points[(points >= start) & (points <= end)]
-    values = np.stack([np.interp(points, curve.queries, curve.values) for curve in curves])
+    pairs = list(zip(clocks, curves, strict=True))
+    queries = np.stack([np.interp(points, clock, curve.queries) for clock, curve in pairs])
+    if steps:
+        values = np.stack([curve.values[np.searchsorted(clock, points, side="right") - 1] for clock, curve in pairs])
+    else:
+        values = np.stack([np.interp(points, clock, curve.values) for clock, curve in pairs])
     half_widths = _half_widths(values) if len(curves) > 1 else None
-    return MeanCurve(points, values.mean(axis=0), half_widths, len(curves))
+    return MeanCurve(queries.mean(axis=0), values.mean(axis=0), half_widths, len(curves))
 
 
 def _half_widths(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from lightning_extract.reports.collect import Run, flatten
-from lightning_extract.reports.rows import Row
+from lightning_extract.reports.rows import AVERAGED_ACCURACY, OPTIONAL, PRIOR, Row
 
 LABEL_WIDTH, CELL_WIDTH = 30, 24  # characters on the terminal
 NOTES = (
@@ -20,12 +20,26 @@ NOTES = (
     "Best held-out is chosen on bought answers, best test on the test set itself, which no attacker has.",
     "Queries to a goal are averaged over the seeds that reached it, whose count stands beside.",
 )
+OPTIONAL_NOTES = {
+    PRIOR: "Prior queries were spent by the runs whose clones were the start; no budget here counts them.",
+    AVERAGED_ACCURACY: "The averaged clone is the first one, with weights averaged over its training.",
+}
 
 
 def write_markdown(rows: Sequence[Row], notes: Iterable[str], path: Path) -> None:
     """Writes the tables as Markdown with what a reader must know below."""
-    parts = [_markdown(title, records) for title, records in _sections(rows).items()]
-    path.write_text("\n\n".join([*parts, "\n".join(f"- {note}" for note in [*NOTES, *notes])]) + "\n", encoding="utf-8")
+    sections = {title: _without_absent(records) for title, records in _sections(rows).items()}
+    headings = {heading for records in sections.values() for heading in records[0]}
+    explained = [note for heading, note in OPTIONAL_NOTES.items() if heading in headings]
+    parts = [markdown_table(title, records) for title, records in sections.items()]
+    parts.append("\n".join(f"- {note}" for note in [*NOTES, *explained, *notes]))
+    path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+
+
+def markdown_table(title: str, records: Sequence[dict[str, str]]) -> str:
+    """A table under a heading; the records' keys are the columns."""
+    lines = [list(records[0]), ["---"] * len(records[0]), *(list(record.values()) for record in records)]
+    return f"## {title}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def write_csv(records: Sequence[dict[str, Any]], path: Path) -> None:
@@ -48,8 +62,9 @@ def run_record(run: Run) -> dict[str, Any]:
 def print_rows(rows: Sequence[Row], console: Console) -> None:
     """Prints the same numbers on the terminal, one column an experiment and as many beside each other as fit."""
     beside = max(1, (console.width - LABEL_WIDTH) // CELL_WIDTH)
+    everything = _without_absent([row.results() | row.choices() | row.costs() for row in rows])
     for start in range(0, len(rows), beside):
-        records = [row.results() | row.choices() | row.costs() for row in rows[start : start + beside]]
+        records = everything[start : start + beside]
         table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
         for heading in ("experiment", *(record.pop("experiment") for record in records)):
             table.add_column(escape(heading), overflow="fold")
@@ -66,6 +81,7 @@ def _sections(rows: Sequence[Row]) -> dict[str, list[dict[str, str]]]:
     }
 
 
-def _markdown(title: str, records: Sequence[dict[str, str]]) -> str:
-    lines = [list(records[0]), ["---"] * len(records[0]), *(list(record.values()) for record in records)]
-    return f"## {title}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines)
+def _without_absent(records: Sequence[dict[str, str]]) -> list[dict[str, str]]:
+    """Leaves out the optional columns that say nothing of any experiment."""
+    absent = {key for key, cell in OPTIONAL.items() if all(record.get(key, cell) == cell for record in records)}
+    return [{key: cell for key, cell in record.items() if key not in absent} for record in records]

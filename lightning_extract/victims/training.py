@@ -38,7 +38,7 @@ class VictimTraining(LightningModule):
     *Deviations*: cosine instead of that code's optional step schedule; final instead of best-on-test weights.
 
     Args:
-        network: resnet18_8x, resnet34_8x, lenet5, lenet5_half, cnn_2_1, cnn_2_2, cnn_3_1, cnn_3_2 or cnn_4_2.
+        network: Name of the victim's network, one of networks.CLASSIFIERS: resnet34_8x, resnet20, lenet5, cnn_3_2, ...
         num_classes: Number of classes of the data.
         mean: Channel means of the data, of images in [0, 1].
         std: Channel deviations of the same.

@@ -47,7 +47,9 @@ def test_victim_stays_untouched_and_out_of_reach(
     late_checks: list[int] = []
     monkeypatch.setattr(VictimOracle, "verify_pending", lambda oracle: late_checks.append(oracle.ledger.spent))
     model = fit(config_of(attack)).model
-    assert {256, 512, 768, 960} <= set(late_checks), "each evaluation reads the checks that accelerators put off"
+    each_epoch = model.queries_per_iteration * model.trainer.datamodule.iterations_per_epoch
+    evaluated = set(range(each_epoch, model.ledger.spent, each_epoch)) | {model.ledger.spent}
+    assert evaluated <= set(late_checks), "each evaluation reads the checks that accelerators put off"
     original, _ = load_victim(model.threat_model.victim)
     victim = model.oracle._network
     assert not victim.training
@@ -74,19 +76,22 @@ def test_each_phase_changes_its_own_network_only(
 
         def watched(self: ExtractionAttack, *args: Any) -> None:
             before = {name: value.detach().clone() for name, value in self.named_parameters()}
+            trainable = [value.requires_grad for value in self.parameters()]
             original(self, *args)
             moved = [name for name, value in self.named_parameters() if not torch.equal(value, before[name])]
             changed.setdefault(phase, set()).update(name.split(".")[0] for name in moved)
             assert all(value.grad is None for value in self.parameters()), f"{phase} left a gradient"
-            assert all(value.requires_grad for value in self.parameters()), f"{phase} left a network frozen"
+            assert [value.requires_grad for value in self.parameters()] == trainable, f"{phase} left a network frozen"
 
         monkeypatch.setattr(attack, phase, watched)
 
     for phase in ("generator_phase", "clone_phase", "replay_phase"):
         watch(phase)
     model = fit(config_of(attack)).model
-    generator = {"generator"} if hasattr(model, "generator") else set()
-    assert changed == {"generator_phase": generator, "clone_phase": {"clones"}, "replay_phase": {"clones"}}
+    expected = {"clone_phase": {"clones"}, "replay_phase": {"clones"} if model.replay.batches else set()}
+    if model.generator_training is not None:
+        expected["generator_phase"] = {"generator"}
+    assert changed == expected
 
 
 class Kill(Callback):
@@ -102,7 +107,7 @@ class Kill(Callback):
 
 @every_attack
 @pytest.mark.parametrize(
-    ("after", "clone"), [(1, "lenet5_half"), (8, "lenet5_half"), (14, "lenet5_half"), (6, "cnn_2_1")]
+    ("after", "clone"), [(1, "lenet5_half"), (4, "lenet5_half"), (5, "lenet5_half"), (3, "cnn_2_1")]
 )
 def test_kill_and_resume_equals_the_uninterrupted_run(
     attack: type[ExtractionAttack], after: int, clone: str, monkeypatch: pytest.MonkeyPatch
@@ -131,8 +136,8 @@ def test_a_finished_run_buys_nothing_more(attack: type[ExtractionAttack]) -> Non
 def test_hard_access_works_or_is_refused(attack: type[ExtractionAttack]) -> None:
     try:
         model = fit(config_of(attack), "run", "--model.threat_model.access", "hard").model
-    except InputError as error:
-        assert "hard" in str(error)  # noqa: PT017 (either outcome is right)
+    except ValueError as error:  # the parser passes an attack's own refusal on as one
+        assert re.search("access hard .* set access to soft, or use", str(error))  # noqa: PT017
     else:
         assert model.ledger.spent > 0
 
@@ -140,7 +145,7 @@ def test_hard_access_works_or_is_refused(attack: type[ExtractionAttack]) -> None
 @every_attack
 def test_budget_below_one_iteration_is_refused(attack: type[ExtractionAttack]) -> None:
     with pytest.raises(InputError, match=r"budget of 10 queries does not pay one iteration of \d+"):
-        fit(config_of(attack), "run", BUDGET, "10", "--model.replay.size", "64")
+        fit(config_of(attack), "run", BUDGET, "10")
 
 
 @every_attack

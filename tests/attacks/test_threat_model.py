@@ -1,4 +1,5 @@
 import dataclasses
+from typing import Any
 
 import pytest
 
@@ -13,9 +14,13 @@ from tests.stand_ins import threat_model
         ({"query_budget": 0}, "query_budget is 0; give a positive number"),
         ({"query_budget": -5_000}, "query_budget is -5,000"),
         ({"num_classes": 1}, "num_classes is 1; a classifier has at least 2"),
+        (
+            {"num_classes": "unknown"},
+            "num_classes is unknown, but soft access shows it; give the number, or set access to hard",
+        ),
     ],
 )
-def test_impossible_numbers_are_refused(values: dict[str, int], message: str) -> None:
+def test_impossible_numbers_are_refused(values: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         threat_model(**values)
 
@@ -38,3 +43,8 @@ def test_a_victim_that_differs_is_refused(name: str, assumed: int, true: int) ->
 def test_it_cannot_be_changed_in_mid_run() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         threat_model().query_budget = 5  # type: ignore[misc]
+
+
+def test_with_labels_alone_the_number_of_classes_may_be_unknown() -> None:
+    _, card = load_victim("lenet5_mnist5k")
+    threat_model(num_classes="unknown", access="hard").check_victim(card)

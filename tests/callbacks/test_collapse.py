@@ -4,9 +4,10 @@ from typing import Any
 import pytest
 import torch
 
-from lightning_extract.attacks import UniformNoise
+from lightning_extract.attacks import ExtractionAttack
 from lightning_extract.callbacks.collapse import CollapseWatchdog
 from lightning_extract.errors import InputError
+from lightning_extract.victims.loading import load_victim
 from tests.stand_ins import noise_attack, stand_in_trainer
 
 CHANCE = "clone 1 agrees with the victim at chance level"
@@ -18,6 +19,7 @@ class Evaluations:
 
     def __init__(self, watchdog: CollapseWatchdog) -> None:
         self.watchdog, self.attack, self.trainer = watchdog, noise_attack(1000), stand_in_trainer()
+        _, self.attack.victim_card = load_victim("lenet5_mnist5k")
 
     def at(self, queries: int, agreements: tuple[float, float] = (0.9, 0.9), top_share: float = 0.2) -> list[str]:
         """Evaluates at a number of queries; returns the warnings."""
@@ -126,4 +128,4 @@ def test_impossible_shares_are_refused(name: str, value: float) -> None:
 
 
 def test_stand_in_is_a_real_attack() -> None:
-    assert isinstance(Evaluations(CollapseWatchdog()).attack, UniformNoise)
+    assert isinstance(Evaluations(CollapseWatchdog()).attack, ExtractionAttack)

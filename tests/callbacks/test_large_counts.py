@@ -28,7 +28,7 @@ def test_queries_stay_exact_from_the_account_to_the_files() -> None:
         EXACT, batch_size=5, replay=ReplaySettings(batches=0), clone_training=CloneTraining(network="lenet5_half")
     )
     attack.ledger.charge(EXACT - 5, "clone")
-    table = MetricsFile(Path("run"), key="queries")
+    table = MetricsFile(Path("run"), key="iteration")
     summary = RunSummary("large", 0, table, CollapseWatchdog())
     trainer = Trainer(
         accelerator="cpu",

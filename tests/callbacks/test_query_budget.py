@@ -1,53 +1,13 @@
 """Published budgets at their full size, through the real account, attack and callback but without networks' work."""
 
-from typing import Any
-
 import pytest
 import torch
-from torch import Tensor
 
-from lightning_extract.attacks import DataFreeAttack
 from lightning_extract.attacks.settings import CloneTraining
 from lightning_extract.callbacks.query_budget import QueryBudget
-from lightning_extract.data.draws import IterationDraws
-from lightning_extract.oracle import QueryBudgetExceeded, QueryLedger
+from lightning_extract.oracle import QueryBudgetExceeded
 from tests.stand_ins import noise_attack, small_disguide, stand_in_trainer
-
-
-class Till:
-    """Stands for the oracle: charges as it does and has nothing to say."""
-
-    def __init__(self, ledger: QueryLedger, world_size: int) -> None:
-        self.ledger, self.world_size = ledger, world_size
-        self.answered = 0
-
-    def query(self, samples: Tensor, phase: str) -> Tensor:
-        self.ledger.charge(len(samples) * self.world_size, phase)
-        self.answered += len(samples) * self.world_size
-        return samples[:, 0]
-
-
-def without_work(attack: DataFreeAttack, world_size: int = 1) -> Any:
-    """Leaves the attack its arithmetic of queries and takes away what computes; returns its trainer."""
-    attack.trainer = trainer = stand_in_trainer(world_size=world_size)
-    attack.oracle = Till(attack.ledger, world_size)  # type: ignore[assignment]
-    attack.draws = IterationDraws(0, 0, world_size, torch.device("cpu"))
-    attack.make_queries = lambda count: torch.empty(count // world_size, 1)  # type: ignore[method-assign]
-    attack.imitate = attack.query_labels.update = lambda *_: None  # type: ignore[method-assign]
-    attack.gather = lambda samples, answers: (samples, answers)  # type: ignore[method-assign]
-    attack.clones.train = lambda: None  # type: ignore[method-assign]
-    return trainer
-
-
-def run_out(attack: DataFreeAttack, trainer: Any) -> int:
-    """Iterates as the trainer does until the callback stops it; returns the number of iterations."""
-    callback, iterations = QueryBudget(), 0
-    callback.on_train_start(trainer, attack)
-    while not trainer.should_stop:
-        attack.clone_phase(iterations)
-        iterations += 1
-        callback.on_train_batch_end(trainer, attack, None, None, 0)
-    return iterations
+from tests.till import run_out, without_work
 
 
 @pytest.mark.parametrize(

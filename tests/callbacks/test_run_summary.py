@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from lightning_extract.attacks import DisGUIDE, UniformNoise
+from lightning_extract.attacks import DisGUIDE
 from lightning_extract.callbacks.collapse import CollapseWatchdog
 from lightning_extract.callbacks.metrics_file import MetricsFile
 from lightning_extract.callbacks.run_summary import RunSummary
@@ -47,6 +47,7 @@ def test_the_account_of_a_run(run: Path) -> None:
     assert summary["queries"] == {
         "budget": 1000,
         "spent": 960,
+        "prior": 0,
         "by_phase": {"clone": 960},
         "answered": 960,
         "after_stop": 0,
@@ -60,6 +61,7 @@ def test_who_attacked_whom(run: Path) -> None:
     assert (summary["access"], summary["input_space"]) == ("soft", "pre_transform")
     assert summary["victim"]["name"] == "lenet5_mnist5k"
     assert summary["victim"]["weights_sha256"] == card.weights_sha256
+    assert summary["victim"]["num_classes"] == 10
     assert summary["victim_accuracy"] == pytest.approx(card.test_accuracy, abs=0.0015)  # measured on these images
     assert torch.__version__.startswith(summary["versions"]["torch"])
 
@@ -69,6 +71,7 @@ def test_final_is_the_last_evaluation(run: Path, rows: list[dict[str, float]]) -
     final = read_summary(run)["final"]
     assert final["queries"] == 960
     assert isinstance(final["queries"], int)
+    assert [row["iteration"] for row in rows] == [4, 8, 12, 15]
     assert final.items() <= rows[-1].items()
     assert {"accuracy", "agreement", "kl", "accuracy_clone_0", "agreement_clone_1"} <= final.keys()
 
@@ -98,16 +101,28 @@ def test_a_finished_run_that_is_started_again_keeps_its_summary(run: Path) -> No
     assert (run / "metrics.csv").read_bytes() == table
 
 
+def test_a_resumed_run_keeps_the_rows_up_to_its_iteration() -> None:
+    run = Evaluations()
+    run.attack.ledger.charge(1000, "clone")
+    run.attack.iterations_done = 5
+    for iteration in range(1, 8):
+        run.summary.metrics_file.log_metrics({"queries": min(1000.0, 256.0 * iteration), "iteration": iteration})
+    run.summary.on_train_start(run.trainer, run.attack)
+    run.summary.metrics_file.log_metrics({"queries": 1000.0, "iteration": 8.0})
+    with Path("run/metrics.csv").open(newline="") as file:
+        assert [int(row["iteration"]) for row in csv.DictReader(file)] == [1, 2, 3, 4, 5, 8]
+
+
 class Evaluations:
     """A run of 1,000 queries whose evaluations a test makes up."""
 
     def __init__(self) -> None:
-        self.attack: UniformNoise = noise_attack(1000, batch_size=64)
+        self.attack = noise_attack(1000, batch_size=64)
         self.trainer = self.attack.trainer = stand_in_trainer(default_root_dir="run")
         self.attack.oracle = SimpleNamespace(answered=0, referenced=0)  # type: ignore[assignment]
         _, self.attack.victim_card = load_victim("lenet5_mnist5k")
         self.watchdog = CollapseWatchdog()
-        self.summary = RunSummary("toy", 3, MetricsFile(Path("run"), key="queries"), self.watchdog)
+        self.summary = RunSummary("toy", 3, MetricsFile(Path("run"), key="iteration"), self.watchdog)
 
     def at(self, queries: int, **metrics: float) -> dict[str, Any]:
         """Evaluates at a number of queries; returns what the file says then."""

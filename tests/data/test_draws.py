@@ -24,6 +24,19 @@ def test_slices_of_the_processes_make_the_global_batch(world_size: int) -> None:
         assert [process.offset(count) for process in processes] == list(range(0, count, count // world_size))
 
 
+@pytest.mark.parametrize("world_size", [1, 2, 4])
+def test_directions_have_length_1_and_are_those_of_the_global_batch(world_size: int) -> None:
+    whole, processes = draws(5), [draws(5, rank, world_size) for rank in range(world_size)]
+    share = torch.Size([8 // world_size, 3, 4, 4])
+    directions = list(zip(*(process.directions(3, share) for process in processes), strict=True))
+    assert len(directions) == 3
+    for shares in directions:
+        found, normal = torch.cat(shares), whole.normal(8, 3, 4, 4)
+        assert torch.allclose(found.flatten(1).norm(dim=1), torch.ones(8))
+        assert torch.allclose(found, torch.stack([sample / sample.square().sum().sqrt() for sample in normal]))
+    assert len(torch.cat([torch.cat(shares) for shares in directions]).flatten(1).unique(dim=0)) == 24
+
+
 def test_processes_use_different_noise() -> None:
     assert not torch.equal(draws(5, 0, 2).normal(8, 3), draws(5, 1, 2).normal(8, 3))
 

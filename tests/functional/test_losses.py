@@ -1,4 +1,6 @@
+import itertools
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -9,13 +11,17 @@ from lightning_extract.functional.losses import (
     class_diversity_loss,
     disagreement_loss,
     disguide_generator_loss,
+    distillation_loss,
     hard_cross_entropy,
+    kl_distance,
+    logit_distance,
+    pairwise_disagreement_loss,
     recovered_logit_loss,
     soft_cross_entropy,
 )
 from tests.parity_arrays import parity_arrays
 
-CLONE_LOSSES = {"l1_0": recovered_logit_loss}
+CLONE_LOSSES = {"l1_0": recovered_logit_loss, "kl_1": distillation_loss}
 
 
 @pytest.mark.parametrize(("weight", "expected"), [(0.0, -0.5656854), (0.2, -0.7043145), (0.04, -0.5934112)])
@@ -122,3 +128,88 @@ def test_recovered_logit_loss_sees_a_shift_of_the_clone() -> None:
     logits = torch.tensor([[2.0, 0.0, -2.0]])
     assert recovered_logit_loss(logits, probabilities).item() == pytest.approx(0, abs=1e-6)
     assert recovered_logit_loss(logits + 3, probabilities).item() == pytest.approx(3, rel=1e-6)
+
+
+def random_answers(clones: int = 3, batch: int = 6, classes: int = 5) -> tuple[Tensor, Tensor]:
+    """Logits ``(S, B, K)`` of clones and of a victim ``(B, K)``, in float64."""
+    generator = torch.Generator().manual_seed(0)
+    both = 3 * torch.randn(clones + 1, batch, classes, generator=generator, dtype=torch.float64)
+    return both[:-1], both[-1]
+
+
+def test_distances_of_each_sample_and_clone() -> None:
+    clones, victim = random_answers()
+    p, centred = victim.softmax(dim=1), victim - victim.mean(dim=1, keepdim=True)
+    l1, kl = logit_distance(clones, p), kl_distance(clones, p)
+    assert l1.shape == kl.shape == (3, 6)
+    for s, i in itertools.product(range(3), range(6)):
+        assert l1[s, i].item() == pytest.approx(sum(abs(float(clones[s, i, k] - centred[i, k])) for k in range(5)) / 5)
+        q = clones[s, i].softmax(dim=0)
+        expected = sum(float(p[i, k]) * math.log(float(p[i, k] / q[k])) for k in range(5))
+        assert kl[s, i].item() == pytest.approx(expected)
+
+
+def test_no_distance_to_the_same_answers() -> None:
+    _, victim = random_answers()
+    assert_close(
+        kl_distance(victim + 7, victim.softmax(dim=1)), torch.zeros(6, dtype=torch.float64), rtol=0, atol=1e-12
+    )
+    centred = victim - victim.mean(dim=1, keepdim=True)
+    assert_close(
+        logit_distance(centred, victim.softmax(dim=1)), torch.zeros(6, dtype=torch.float64), rtol=0, atol=1e-12
+    )
+
+
+@pytest.mark.parametrize("distance", [logit_distance, kl_distance])
+def test_an_answer_of_zero_stays_finite(distance: Any) -> None:
+    logits = torch.tensor([[1.0, 0.0, -1.0]], requires_grad=True)
+    value = distance(logits, torch.tensor([[1.0, 0.0, 0.0]]))
+    (gradient,) = torch.autograd.grad(value.sum(), logits)
+    assert value.isfinite().all()
+    assert gradient.isfinite().all()
+
+
+@pytest.mark.parametrize("temperature", [1.0, 3.0, 5.0, 0.5])
+def test_distillation_equals_the_one_from_true_logits(temperature: float) -> None:
+    (clone, *_), victim = random_answers()
+    clone = clone.requires_grad_()
+    # What torch computes where the victim's logits are at hand.
+    soft_victim, soft_clone = (victim / temperature).softmax(dim=1), (clone / temperature).log_softmax(dim=1)
+    expected = temperature**2 * torch.nn.KLDivLoss(reduction="batchmean")(soft_clone, soft_victim)
+    (expected_gradient,) = torch.autograd.grad(expected, clone)
+    loss = distillation_loss(clone, victim.softmax(dim=1), temperature)
+    (gradient,) = torch.autograd.grad(loss, clone)
+    assert_close(loss, expected, rtol=1e-9, atol=0)
+    assert_close(gradient, expected_gradient, rtol=1e-9, atol=1e-12)
+
+
+def test_distillation_has_the_gradient_of_soft_cross_entropy() -> None:
+    (clone, *_), victim = random_answers()
+    clone, p = clone.requires_grad_(), victim.softmax(dim=1)
+    first, second = (torch.autograd.grad(loss(clone, p), clone)[0] for loss in (distillation_loss, soft_cross_entropy))
+    assert_close(first, second)
+
+
+def test_pairwise_disagreement_of_a_known_sample() -> None:
+    logits = torch.tensor([[[1.0, 0.0, -1.0], [0.0, 2.0, 1.0]], [[0.0, 0.0, 0.0], [1.0, 1.0, 1.0]]], requires_grad=True)
+    loss = pairwise_disagreement_loss(logits)
+    assert_close(loss, torch.tensor(-0.6666667), rtol=0, atol=1e-6)
+    (gradient,) = torch.autograd.grad(loss, logits)
+    # Each of six differences weighs 1/6, with the sign that makes it larger.
+    expected = torch.tensor([[-1.0, 0.0, 1.0], [1.0, -1.0, 0.0]]) / 6
+    assert_close(gradient, torch.stack([expected, -expected]))
+
+
+def test_three_clones_disagree_as_their_pairs_do_in_the_mean() -> None:
+    clones, _ = random_answers(clones=3)
+    pairs = [-(first - second).abs().mean() for first, second in itertools.combinations(clones, 2)]
+    assert len(pairs) == 3
+    assert_close(pairwise_disagreement_loss(clones), torch.stack(pairs).mean())
+
+
+def test_half_precision_is_compared_in_float32() -> None:
+    clones, _ = random_answers(clones=2)
+    half = clones.to(torch.bfloat16)
+    loss = pairwise_disagreement_loss(half)
+    assert loss.dtype == torch.float32
+    assert_close(loss, pairwise_disagreement_loss(half.float()))

@@ -27,6 +27,24 @@ def test_forward_is_tanh_of_the_standardised_map() -> None:
     torch.testing.assert_close(before.var(dim=(0, 2, 3), correction=0), torch.ones(3), atol=1e-2, rtol=0)
 
 
+def test_affine_adds_a_scale_and_a_shift_to_the_last_batch_norm() -> None:
+    torch.manual_seed(0)
+    plain, affine = DFMEGenerator(latent_dim=10, width=4), DFMEGenerator(latent_dim=10, width=4, affine=True)
+    missing = affine.load_state_dict(plain.state_dict(), strict=False)
+    assert missing.missing_keys == ["conv_blocks2.4.weight", "conv_blocks2.4.bias"]
+    assert missing.unexpected_keys == []
+    latents = torch.randn(8, 10)
+    standardised = plain.pre_activation(latents)
+    assert torch.equal(affine.pre_activation(latents), standardised)
+    parameters = dict(affine.named_parameters())
+    scale, shift = torch.tensor([2.0, -1.0, 0.5]), torch.tensor([0.1, 0.2, 0.3])
+    with torch.no_grad():
+        parameters["conv_blocks2.4.weight"].copy_(scale)
+        parameters["conv_blocks2.4.bias"].copy_(shift)
+    expected = standardised * scale.view(3, 1, 1) + shift.view(3, 1, 1)
+    torch.testing.assert_close(affine.pre_activation(latents), expected)
+
+
 @pytest.mark.parametrize("image_size", [30, 2, 0])
 def test_image_size_is_a_multiple_of_4(image_size: int) -> None:
     with pytest.raises(InputError, match=f"image_size of {image_size} is impossible"):
@@ -36,4 +54,4 @@ def test_image_size_is_a_multiple_of_4(image_size: int) -> None:
 @pytest.mark.parametrize("name", ["latent_dim", "width", "channels"])
 def test_sizes_are_positive(name: str) -> None:
     with pytest.raises(InputError, match=f"{name} is 0"):
-        DFMEGenerator(**{name: 0})
+        DFMEGenerator(**{"latent_dim": 1, "width": 1, "channels": 1, name: 0}, affine=False)

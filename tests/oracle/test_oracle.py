@@ -1,10 +1,12 @@
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
 from lightning_extract.errors import InputError
-from lightning_extract.oracle import QueryBudgetExceeded
+from lightning_extract.oracle import InputSpace, QueryBudgetExceeded
 from tests.oracle.linear_victim import CLASSES, SHAPE, LinearVictim, linear_oracle, pixels
 from tests.stand_ins import noise_attack
 
@@ -115,6 +117,52 @@ def test_reference_is_free_and_counted_apart() -> None:
     assert (oracle.ledger.spent, oracle.answered, oracle.referenced) == (0, 0, 6)
 
 
+def test_a_diagnosis_asks_without_the_account() -> None:
+    oracle = linear_oracle(budget=3)
+    oracle.query(pixels(3), "clone")
+    oracle.ledger.close()
+    with oracle.uncharged():
+        answers = oracle.query(pixels(5), "generator")
+    assert_close(answers, oracle.reference(pixels(5)))
+    assert oracle.ledger.by_phase == {"clone": 3}
+    assert (oracle.answered, oracle.referenced) == (3, 10)
+    with pytest.raises(QueryBudgetExceeded):
+        oracle.query(pixels(1), "clone")
+
+
+def test_a_diagnosis_gets_labels_where_the_attack_does() -> None:
+    oracle = linear_oracle(access="hard")
+    with oracle.uncharged():
+        free = oracle.query(pixels(5), "clone")
+    assert torch.equal(free, oracle.query(pixels(5), "clone"))
+    assert (oracle.ledger.spent, oracle.answered, oracle.referenced) == (5, 5, 5)
+
+
+def test_an_error_in_a_diagnosis_closes_the_free_door() -> None:
+    oracle = linear_oracle()
+    with pytest.raises(InputError, match="pixels"), oracle.uncharged():
+        oracle.query(pixels(2) + 1.5, "clone")
+    assert oracle.referenced == 0
+    oracle.query(pixels(2), "clone")
+    assert (oracle.ledger.spent, oracle.answered) == (2, 2)
+
+
+@pytest.mark.parametrize("space", ["pre_transform", "post_transform"])
+def test_a_white_box_gives_the_true_gradient(space: InputSpace) -> None:
+    victim = LinearVictim()
+    oracle = linear_oracle(victim, mean=(0.3,), std=(0.2,), input_space=space, access="hard", chunk_size=4)
+    samples, weight = pixels(9).requires_grad_(), torch.randn(9, CLASSES)
+    answers = oracle.white_box(samples)
+    (gradient,) = torch.autograd.grad((answers * weight).sum(), samples)
+    inputs = ((samples + 1) / 2 - 0.3) / 0.2 if space == "pre_transform" else samples
+    expected = expected_probabilities(victim, inputs)
+    assert_close(answers, expected)
+    assert_close(gradient, torch.autograd.grad((expected * weight).sum(), samples)[0])
+    assert gradient.abs().sum() > 0.1
+    assert (oracle.ledger.spent, oracle.answered, oracle.referenced) == (0, 0, 9)
+    assert all(parameter.grad is None for parameter in victim.parameters())
+
+
 def test_the_victim_normalises_raw_images() -> None:
     victim = LinearVictim()
     answers = linear_oracle(victim, mean=(0.3,), std=(0.2,)).query(pixels(4), "clone")
@@ -154,6 +202,32 @@ def test_autocast_does_not_reach_the_victim() -> None:
     assert answers.dtype == reference.dtype == torch.float32
     assert torch.equal(answers, expected)
     assert torch.equal(reference, expected)
+
+
+class ReadsPrecision(LinearVictim):
+    """Notes with what precision it may compute."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        backends: list[Any] = [torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.mkldnn.matmul]  # type: ignore[attr-defined]
+        self.seen = {backend.fp32_precision for backend in backends} | {torch.is_autocast_enabled("cpu")}
+        return super().forward(images)
+
+
+def test_no_setting_lowers_the_precision_of_an_answer() -> None:
+    victim = ReadsPrecision()
+    oracle = linear_oracle(victim)
+    torch.set_float32_matmul_precision("medium")
+    try:
+        with torch.autocast("cpu", torch.bfloat16):
+            for ask in (lambda: oracle.query(pixels(2), "clone"), lambda: oracle.reference(pixels(2)),
+                        lambda: oracle.white_box(pixels(2)), oracle.probe):  # fmt: skip
+                victim.seen = set()
+                ask()
+                assert victim.seen == {"ieee", False}
+            assert torch.is_autocast_enabled("cpu")
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision("highest")
 
 
 def test_half_precision_samples_are_answered_in_float32() -> None:

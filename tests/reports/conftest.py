@@ -21,7 +21,12 @@ CONFIG: dict[str, Any] = {
     },
     "data": {"class_path": "GeneratorStream", "init_args": {"dataset": "cifar10", "root": "data"}},
 }
-METRICS = "queries,accuracy,agreement,kl\n0,0.1,0.1,\n400,0.5,0.55,1.5\n1000,0.8,0.85,0.5\n"
+METRICS = """queries,iteration,accuracy,agreement,kl
+0,0,0.1,0.1,
+400,2,0.5,0.55,1.5
+1000,5,0.7,0.8,0.8
+1000,9,0.8,0.85,0.5
+"""
 MakeRun = Callable[..., Path]
 
 
@@ -39,7 +44,7 @@ def change(tree: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 def summary_of(experiment: str, seed: int, accuracy: float, agreement: float) -> dict[str, Any]:
     """A summary in which everything adds up."""
-    point = {"queries": 1000, "accuracy": accuracy, "agreement": agreement}
+    point = {"queries": 1000, "iteration": 9, "accuracy": accuracy, "agreement": agreement}
     return {
         "format_version": 1,
         "status": "finished",
@@ -120,7 +125,7 @@ def row(make_run: MakeRun) -> Row:
         "queries_to_accuracy": {"0.5": 600, "0.881": 900},
         "victim_accuracy": 0.95,
     }
-    short = "queries,accuracy,agreement\n0,0.1,0.1\n900,0.82,0.9\n"
+    short = "queries,iteration,accuracy,agreement\n0,0,0.1,0.1\n900,4,0.82,0.9\n"
     return Row(
         [
             read_run(make_run(seed=0, accuracy=0.80)),

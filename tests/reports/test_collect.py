@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lightning_extract.errors import InputError
-from lightning_extract.reports.collect import find_run_folders, flatten, read_metrics, read_run
+from lightning_extract.reports.collect import find_run_folders, flatten, read_run
 
 
 def test_runs_are_found_once_at_any_depth(make_run, tmp_path):
@@ -34,35 +34,21 @@ def test_a_run_is_read(make_run):
     run = read_run(make_run(experiment="x", seed=3))
     assert (run.experiment, run.seed, run.finished) == ("x", 3, True)
     assert run.curves.keys() == {"accuracy", "agreement", "kl"}
-    np.testing.assert_array_equal(run.curves["accuracy"].queries, [0, 400, 1000])
-    np.testing.assert_array_equal(run.curves["kl"], [[400, 1000], [1.5, 0.5]])
+    np.testing.assert_array_equal(run.curves["accuracy"].queries, [0, 400, 1000, 1000])
+    assert run.prior == 0
 
 
-@pytest.mark.parametrize(
-    ("text", "reason"),
-    [
-        ("", "header"),
-        ("queries,accuracy\n", "header"),
-        ("step,accuracy\n1,0.5\n", "header"),
-        ("queries,accuracy\n5,0.5\n5,0.6\n", "line 3.*do not increase"),
-        ("queries,accuracy\n5,0.5\n4,0.6\n", "line 3.*do not increase"),
-        ("queries,accuracy\n2.5,0.5\n", "line 2"),
-        ("queries,accuracy\n5,half\n", "line 2"),
-        ("queries,accuracy\n5\n", "line 2"),
-        ("queries,accuracy\n,0.5\n", "line 2"),
-    ],
-)
-def test_broken_metrics_are_refused(tmp_path, text, reason):
-    path = tmp_path / "metrics.csv"
-    path.write_text(text)
-    with pytest.raises(InputError, match=reason):
-        read_metrics(path)
+def test_the_history_of_classes_is_preferred_to_the_evaluations(make_run):
+    metrics = "queries,iteration,accuracy,classes_found\n400,2,0.5,7\n1000,5,0.8,8\n"
+    told = read_run(make_run(metrics=metrics, summary={"class_discovery": [[100, 3], [300, 7], [800, 8]]}))
+    np.testing.assert_array_equal(told.curves["classes_found"][:2], [[0, 100, 300, 800, 1000], [0, 3, 7, 8, 8]])
+    not_told = read_run(make_run(seed=1, metrics=metrics, summary={"class_discovery": None}))
+    np.testing.assert_array_equal(not_told.curves["classes_found"][:2], [[400, 1000], [7, 8]])
 
 
-def test_queries_logged_as_floats_are_read(tmp_path):
-    path = tmp_path / "metrics.csv"
-    path.write_text("queries,accuracy\n38400.0,0.5\n2e7,0.9\n")
-    np.testing.assert_array_equal(read_metrics(path)["accuracy"].queries, [38_400, 20_000_000])
+def test_prior_queries_are_no_part_of_the_account(make_run):
+    folder = make_run(summary={"start_from": [{"run": "runs/x/seed_0", "queries": 51200}], "queries.prior": 51200})
+    assert read_run(folder).prior == 51200
 
 
 @pytest.mark.parametrize(
@@ -76,6 +62,7 @@ def test_queries_logged_as_floats_are_read(tmp_path):
             {"queries.spent": 900, "queries.by_phase": {"clone": 900}, "final.queries": 900},
             "evaluated at 1,000",
         ),
+        ({"class_discovery": [[100, 3], [1001, 4]]}, "evaluated at 1,001"),
     ],
 )
 def test_an_account_that_does_not_add_up_is_refused(make_run, changes, reason):

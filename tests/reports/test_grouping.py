@@ -65,3 +65,21 @@ def test_a_seed_counts_once(make_run):
     make_run("other", 7)
     with pytest.raises(InputError, match=r"seed 7 in .*first and in .*second"):
         group(make_run(seed=7, folder="first"), make_run(seed=7, folder="second"))
+
+
+START = "model.init_args.clone_training"
+
+
+def test_each_seed_may_go_on_from_a_run_of_its_own(make_run):
+    def tuned(seed):
+        run = f"runs/before/seed_{seed}"
+        return make_run(
+            seed=seed,
+            config={START: {"start_from": [run]}},
+            summary={"start_from": [{"run": run, "queries": 100 * seed}], "queries.prior": 100 * seed},
+        )
+
+    groups = group(tuned(1), tuned(2))
+    assert [run.prior for run in groups["toy"]] == [100, 200]
+    with pytest.raises(InputError, match=r"clones' start is random weights in .*seed_0 and clones of other runs in"):
+        group(make_run(seed=0, config={START: {"start_from": []}}), tuned(3))

@@ -37,6 +37,33 @@ def test_a_whole_report(make_run, tmp_path, capsys):
     assert "81.00 ± 12.71" in capsys.readouterr().out
 
 
+def test_a_plot_for_each_metric_that_some_experiment_logged(make_run, tmp_path, capsys):
+    cosine = "queries,iteration,accuracy,agreement,gradient_cosine\n400,2,0.5,0.5,0.1\n1000,5,0.6,0.6,0.2\n"
+    make_run("known", metrics=cosine)
+    make_run("unknown", summary={"class_discovery": [[256, 3], [900, 10]]})
+    report([tmp_path / "runs"], tmp_path / "out")
+    extra = ["curves_classes_found.png", "curves_gradient_cosine.png"]
+    assert sorted(contents(tmp_path / "out")) == sorted([*FILES, *extra])
+    warning = capsys.readouterr().err
+    assert "known is not in curves_classes_found.png: a seed of it did not log classes_found." in warning
+    assert "unknown is not in curves_gradient_cosine.png: a seed of it did not log gradient_cosine." in warning
+    report([tmp_path / "runs"], tmp_path / "chosen", ["accuracy"])
+    assert sorted(contents(tmp_path / "chosen")) == ["curves_accuracy.png", *FILES[2:]]
+
+
+def test_tables_of_old_runs_and_new_ones_stand_together(make_run, tmp_path):
+    make_run("old", metrics="queries,accuracy,agreement\n0,0.1,0.1\n1000,0.8,0.85\n")
+    start = [{"run": "runs/old/seed_0", "queries": 1000}]
+    make_run("tuned", summary={"start_from": start, "queries.prior": 1000, "class_discovery": [[256, 3], [900, 10]]})
+    report([tmp_path / "runs"], tmp_path / "out")
+    old, tuned = records(tmp_path / "out/runs.csv")
+    assert (old["queries.prior"], tuned["queries.prior"]) == ("", "1000")
+    assert (old["class_discovery"], tuned["class_discovery"]) == ("", "[256, 3]; [900, 10]")
+    old, tuned = records(tmp_path / "out/table.csv")
+    assert (old["prior_queries_mean"], tuned["prior_queries_mean"]) == ("", "1000.0")
+    assert "prior queries" in (tmp_path / "out/table.md").read_text()
+
+
 def test_the_order_of_runs_does_not_matter(make_run, tmp_path):
     folders = [make_run("x", seed, 0.7 + seed / 10) for seed in range(3)]
     report(folders, tmp_path / "one")

@@ -15,6 +15,11 @@ def test_results_by_hand(row):
     assert results["clone / victim accuracy (%)"] == "85.26 ± 13.37"  # both divided by 0.95
 
 
+def test_a_victim_that_is_never_right_has_no_ratio(make_run):
+    row = Row([read_run(make_run(summary={"victim_accuracy": 0.0}))])
+    assert row.results()["clone / victim accuracy (%)"] == "-"
+
+
 def test_choices_by_hand(row):
     choices = row.choices()
     assert choices["experiment"] == "toy"
@@ -46,3 +51,25 @@ def test_the_record_holds_plain_fractions(row):
     assert record["final_accuracy_ci95"] == pytest.approx(0.127062, abs=1e-6)
     assert (record["queries_to_0.881_mean"], record["queries_to_0.881_n"]) == (900, 1)
     assert (record["spent_min"], record["spent_max"], record["seeds"]) == (900, 1000, 2)
+
+
+def test_prior_queries_by_hand(make_run):
+    runs = [read_run(make_run(seed=seed, summary={"queries.prior": 1000 * seed})) for seed in range(1, 4)]
+    row = Row(runs)
+    assert row.results()["prior queries"] == row.costs()["prior queries"] == "2,000 (1,000 to 3,000)"
+    record = row.record()
+    assert [record[f"prior_queries_{name}"] for name in ("mean", "min", "max")] == [2000, 1000, 3000]
+    assert Row([read_run(make_run(seed=9))]).results()["prior queries"] == "0"
+
+
+def test_averaged_weights_by_hand(make_run):
+    shares = {"final.accuracy_averaged": 0.7, "final.agreement_averaged": 0.75}
+    row = Row([read_run(make_run(summary=shares))])
+    assert row.choices()["averaged clone's accuracy (%)"] == "70.00"
+    assert row.choices()["averaged clone's agreement (%)"] == "75.00"
+    assert (row.record()["final_averaged_accuracy_mean"], row.record()["final_averaged_agreement_mean"]) == (0.7, 0.75)
+
+
+def test_the_record_has_no_columns_for_what_no_seed_has(row):
+    assert not [key for key in row.record() if "prior" in key or "averaged" in key]
+    assert row.choices()["averaged clone's accuracy (%)"] == "-"

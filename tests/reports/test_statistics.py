@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from lightning_extract.errors import InputError
-from lightning_extract.reports.collect import Curve
+from lightning_extract.reports.metrics_table import Curve
 from lightning_extract.reports.statistics import Estimate, estimate, mean_curve
 
 
-def curve(queries, values):
-    return Curve(np.array(queries, dtype=float), np.array(values, dtype=float))
+def curve(*columns):
+    return Curve(*(np.array(column, dtype=float) for column in columns))
 
 
 def test_two_seeds_by_hand():
@@ -48,12 +48,37 @@ def test_a_mean_curve_interpolates_in_the_common_range():
     np.testing.assert_allclose(mean.half_widths, 12.7062047 * np.array([0.25, 0.5, 1.0, 1.5]))
 
 
+def test_a_mean_curve_follows_iterations_where_queries_stand_still():
+    # Both spend 100 queries an iteration up to 300 and train on; the second was evaluated less often.
+    first = curve([100, 200, 300, 300, 300], [1, 2, 3, 5, 9], [1, 2, 3, 4, 6])
+    second = curve([100, 300, 300], [3, 5, 8], [1, 3, 6])
+    mean = mean_curve([first, second])
+    np.testing.assert_array_equal(mean.queries, [100, 200, 300, 300, 300])
+    np.testing.assert_allclose(mean.means, [2, 3, 4, 5.5, 8.5])  # the second at 2, 4: 4, 6
+    np.testing.assert_allclose(mean.half_widths, 12.7062047 * np.array([1, 1, 1, 0.5, 0.5]))
+
+
+def test_seeds_without_iterations_are_averaged_by_queries():
+    mean = mean_curve([curve([0, 100, 200], [0, 1, 2]), curve([0, 200, 200], [0, 4, 6], [0, 2, 5])])
+    np.testing.assert_array_equal(mean.queries, [0, 100, 200])
+    np.testing.assert_allclose(mean.means, [0, 1.5, 4])  # at 200 the second counts with its last value
+
+
+def test_counts_hold_until_they_grow():
+    mean = mean_curve([curve([0, 10, 30], [0, 4, 6]), curve([0, 20, 30], [0, 8, 8])], steps=True)
+    np.testing.assert_array_equal(mean.queries, [0, 10, 20, 30])
+    np.testing.assert_array_equal(mean.means, [0, 2, 6, 7])
+
+
 def test_one_seed_stays_as_it_is():
-    mean = mean_curve([curve([1, 2], [3, 4])])
-    np.testing.assert_array_equal(mean.means, [3, 4])
+    mean = mean_curve([curve([1, 2, 2], [3, 4, 5], [7, 8, 9])])
+    np.testing.assert_array_equal(mean.queries, [1, 2, 2])
+    np.testing.assert_array_equal(mean.means, [3, 4, 5])
     assert mean.half_widths is None
 
 
 def test_seeds_without_a_common_range_are_refused():
-    with pytest.raises(InputError, match="begins at 3, another ends at 2"):
+    with pytest.raises(InputError, match=r"no queries.*begins at 3, another ends at 2"):
         mean_curve([curve([1, 2], [0, 0]), curve([3, 4], [0, 0])])
+    with pytest.raises(InputError, match=r"no iterations.*begins at 7, another ends at 6"):
+        mean_curve([curve([1, 2], [0, 0], [5, 6]), curve([1, 2], [0, 0], [7, 8])])

@@ -2,6 +2,8 @@ import csv
 
 from rich.console import Console
 
+from lightning_extract.reports.collect import read_run
+from lightning_extract.reports.rows import Row
 from lightning_extract.reports.tables import print_rows, run_record, write_csv, write_markdown
 
 
@@ -25,6 +27,26 @@ def test_markdown_rows_have_as_many_cells_as_the_header(row, tmp_path):
     assert len(counts) == 12
     assert all(len(set(counts[i : i + 4])) == 1 for i in (0, 4, 8))
     assert lines[-1] == "- a note"
+
+
+def test_optional_columns_stand_where_some_experiment_fills_them(make_run, row, tmp_path, capsys):
+    def text_of(*rows):
+        write_markdown(rows, [], tmp_path / "t.md")
+        print_rows(rows, Console(width=80))
+        return (tmp_path / "t.md").read_text(), capsys.readouterr().out
+
+    summary = {"queries.prior": 51_200, "final.accuracy_averaged": 0.7, "final.agreement_averaged": 0.75}
+    tuned = Row([read_run(make_run("tuned", summary=summary))])
+    for text in text_of(row, row, row):
+        assert "prior" not in text
+        assert "averaged clone" not in text
+    markdown, terminal = text_of(row, row, tuned)
+    assert markdown.count("| prior queries |") == 2  # beside the results and among the queries
+    assert "| 0 |" in markdown
+    assert "no budget here counts them" in markdown
+    assert "- The averaged clone is the first one" in markdown
+    lines = [line for line in terminal.splitlines() if "prior queries" in line]
+    assert [line.split()[2:] for line in lines] == [["0", "0"], ["51,200"]]
 
 
 def test_the_terminal_shows_every_number_in_a_narrow_window(row, capsys):

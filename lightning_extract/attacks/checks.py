@@ -1,0 +1,108 @@
+"""Checks that experiment, data set, processes and budget fit together, made before the first query."""
+
+from lightning.pytorch import Trainer
+from lightning.pytorch.strategies import DDPStrategy
+
+from lightning_extract.attacks.settings import CloneTraining, ReplaySettings
+from lightning_extract.attacks.threat_model import ThreatModel
+from lightning_extract.data.pool_stream import PoolStream
+from lightning_extract.errors import InputError
+from lightning_extract.victims.card import VictimCard
+
+
+def check_data(trainer: Trainer, card: VictimCard) -> None:
+    """Compares the evaluation data with the victim.
+
+    Raises:
+        InputError: They differ.
+    """
+    data = getattr(trainer, "datamodule", None)
+    for name in ("num_classes", "channels", "image_size"):
+        true, found = getattr(card, name), getattr(data, name, None)
+        if found is not None and true != found:
+            raise InputError(f"{name} is {true}, but the evaluation data set has {found}; use data like the victim's")
+
+
+def check_processes(trainer: Trainer) -> None:
+    """Refuses strategies and precisions under which an attack would fail, or silently go wrong.
+
+    Raises:
+        InputError: The trainer has one of them.
+    """
+    # Without it the first backward passes of alternating networks fail, or are silently not synchronised.
+    strategy = trainer.strategy
+    if isinstance(strategy, DDPStrategy) and not strategy._ddp_kwargs.get("find_unused_parameters"):
+        raise InputError(
+            'strategy "ddp" cannot alternate networks; set trainer.strategy to ddp_find_unused_parameters_true'
+        )
+    if str(trainer.precision) not in ("32-true", "bf16-mixed", "16-mixed"):
+        raise InputError(f"precision {trainer.precision} is not supported; use 32-true, bf16-mixed or 16-mixed")
+
+
+def check_budget(budget: int, queries_per_iteration: int, threat_model: ThreatModel, world_size: int) -> None:
+    """Looks whether the budget pays an iteration, and whether its remainder can be shared out.
+
+    Raises:
+        InputError: It does not.
+    """
+    if queries_per_iteration > budget and threat_model.remainder == "stop":
+        raise InputError(
+            f"the budget of {budget:,} queries does not pay one iteration of "
+            f"{queries_per_iteration:,}; raise query_budget, lower batch_size or set remainder to fill"
+        )
+    leftover = budget % queries_per_iteration % world_size
+    if threat_model.remainder == "fill" and leftover:
+        raise InputError(
+            f"the last {leftover} queries of {budget:,} cannot be split over {world_size} "
+            "processes; change query_budget or set remainder to stop"
+        )
+
+
+def check_zeroth_order(attack: str, threat_model: ThreatModel, clone_training: CloneTraining) -> None:
+    """Refuses what an attack by differences of answers cannot use.
+
+    Raises:
+        InputError: Access is hard, or the losses of clones and generator differ.
+    """
+    if threat_model.access == "hard":
+        raise InputError(
+            f"{attack} estimates gradients from probabilities, which access hard does not give: a label's differences "
+            "are zero; set access to soft, or use DualStudents or DisGUIDE, which need labels only"
+        )
+    if clone_training.temperature != 1:
+        raise InputError(
+            f"clone_training.temperature is {clone_training.temperature}, but {attack}'s generator maximises the "
+            "distance without one; set it to 1"
+        )
+
+
+def check_batches(batch_size: int, replay: ReplaySettings) -> None:
+    """Looks at the size of a batch.
+
+    Raises:
+        InputError: It is not positive, or the replay cannot hold one.
+    """
+    if batch_size < 1:
+        raise InputError(f"batch_size is {batch_size}; give at least 1")
+    if replay.batches and replay.size < batch_size:
+        raise InputError(
+            f"replay.size {replay.size:,} is below batch_size {batch_size:,}; raise it or set replay.batches to 0"
+        )
+
+
+def check_stream(trainer: Trainer, has_generator: bool, batch_size: int) -> None:
+    """Looks whether the data fit the attack, and processes can share a batch equally.
+
+    Raises:
+        InputError: The attack would not use a pool, or they cannot.
+    """
+    world_size = trainer.world_size
+    if has_generator and isinstance(getattr(trainer, "datamodule", None), PoolStream):
+        raise InputError(
+            "the attack generates its queries and would not use the pool; set data.class_path to GeneratorStream"
+        )
+    if batch_size % world_size:
+        raise InputError(
+            f"batch_size {batch_size} does not divide over {world_size} processes; "
+            "choose a multiple or another number of devices"
+        )

@@ -1,0 +1,192 @@
+import gc
+import hashlib
+import weakref
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+import torch
+from torch import Tensor
+from torchvision.datasets import SVHN
+
+from lightning_extract.data import pool_reading, pool_sources
+from lightning_extract.data.datasets import DATASETS, load_images
+from lightning_extract.data.image_set import ImageSet
+from lightning_extract.data.mnist5k import read_mnist5k
+from lightning_extract.data.pool_reading import NAMED_POOLS, describe_missing_pool, fetch_pool, read_pool
+from lightning_extract.data.pools import ImagePool, NoisePool
+from lightning_extract.data.torchvision_sets import SVHN_EXTRA, TorchvisionSet
+from lightning_extract.errors import InputError
+from tests.image_folders import write_image_folder
+
+NOWHERE = "data"
+
+
+def images_of(pool: str | Path, image_size: int, channels: int, **choice: Any) -> Tensor:
+    found = read_pool(str(pool), choice.pop("root", NOWHERE), image_size, channels, **choice)
+    assert isinstance(found, ImagePool)
+    return found.images
+
+
+def array_file(count: int = 20) -> Path:
+    """Images whose pixels are ten times their position."""
+    path = Path("pool.npy")
+    np.save(path, np.broadcast_to(10 * np.arange(count, dtype=np.uint8)[:, None, None], (count, 4, 4)))
+    return path
+
+
+def positions(images: Tensor) -> list[int]:
+    return [int(image.flatten()[0]) // 10 for image in images]
+
+
+def test_every_data_set_is_a_pool() -> None:
+    assert set(NAMED_POOLS) == {*DATASETS, "svhn_extra"}
+
+
+@pytest.mark.parametrize("kind", ["uniform_noise", "gaussian_noise"])
+def test_noise(kind: str) -> None:
+    pool = read_pool(kind, NOWHERE, 8, 3)
+    assert isinstance(pool, NoisePool)
+    assert (pool.kind, pool.image_shape) == (kind, (3, 8, 8))
+
+
+def test_a_named_pool_holds_the_training_images() -> None:
+    assert torch.equal(images_of("mnist5k", 28, 1), read_mnist5k("train").images)
+
+
+@pytest.mark.parametrize(("image_size", "channels"), [(32, 3), (14, 1)])
+def test_a_pool_is_converted_like_a_data_set(image_size: int, channels: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool_reading, "CHUNK", 1500)  # of 4,000: the last piece is smaller
+    expected = load_images("mnist5k", "train", image_size=image_size, channels=channels).images
+    assert torch.equal(images_of("mnist5k", image_size, channels), expected)
+
+
+def test_no_labels_are_reachable(monkeypatch: pytest.MonkeyPatch) -> None:
+    labelled: list[weakref.ref[Any]] = []
+
+    def read(split: str) -> ImageSet:
+        image_set = read_mnist5k(split)
+        labelled.extend([weakref.ref(image_set), weakref.ref(image_set.labels)])
+        return image_set
+
+    monkeypatch.setattr(pool_sources, "read_mnist5k", read)
+    pool = read_pool("mnist5k", NOWHERE, 28, 1, classes=(3, 4))
+    gc.collect()
+    assert [reference() for reference in labelled] == [None, None]
+    assert vars(pool).keys() == {"images", "seed", "_pass", "_order"}
+
+
+def test_classes_choose_images() -> None:
+    train = read_mnist5k("train")
+    chosen = (train.labels == 7) | (train.labels == 2)
+    assert torch.equal(images_of("mnist5k", 28, 1, classes=(7, 2)), train.images[chosen])
+
+
+def test_a_limit_is_a_choice_by_the_seed() -> None:
+    path = array_file()
+    choices = {seed: positions(images_of(path, 4, 1, limit=6, seed=seed)) for seed in range(200)}
+    assert all(len(set(choice)) == 6 and choice == sorted(choice) for choice in choices.values())
+    assert positions(images_of(path, 4, 1, limit=6, seed=3)) == choices[3]
+    counts = torch.tensor([position for choice in choices.values() for position in choice]).bincount()
+    assert len(counts) == 20
+    assert (counts - 60).abs().max() < 5 * (200 * 0.3 * 0.7) ** 0.5  # binomial: each image in 30 % of the choices
+
+
+@pytest.mark.parametrize("limit", [20, 50_000])
+def test_a_limit_above_the_pool_keeps_all(limit: int) -> None:
+    assert positions(images_of(array_file(), 4, 1, limit=limit)) == list(range(20))
+
+
+def test_a_limit_comes_after_the_classes() -> None:
+    images = images_of("mnist5k", 28, 1, classes=(5,), limit=10)
+    fives = read_mnist5k("train").images[read_mnist5k("train").labels == 5]
+    assert len(images) == 10
+    assert all((image == fives).flatten(1).all(dim=1).any() for image in images)
+
+
+def test_the_extra_images_of_svhn(monkeypatch: pytest.MonkeyPatch) -> None:
+    savemat = pytest.importorskip("scipy.io").savemat
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 3, 32, 32)).astype(np.uint8)
+    labels = np.arange(20) % 10
+    savemat("extra_32x32.mat", {"X": pixels.transpose(2, 3, 1, 0), "y": np.where(labels == 0, 10, labels)[:, None]})
+    checksum = hashlib.md5(Path("extra_32x32.mat").read_bytes()).hexdigest()
+    extra = {"extra": ["", "extra_32x32.mat", checksum]}
+    monkeypatch.setattr(SVHN, "split_list", {**SVHN.split_list, **extra})
+    assert describe_missing_pool("svhn_extra", ".") is None
+    skewed = images_of("svhn_extra", 32, 3, root=".", classes=(0, 1, 2, 3, 4))
+    assert np.array_equal(skewed.numpy(), pixels[labels < 5])
+
+
+@pytest.mark.parametrize(
+    ("pool", "choice", "message"),
+    [
+        ("mnist5k", {"classes": (3, 10)}, r"pool 'mnist5k' has the classes 0 to 9, pool_classes names \[10\]"),
+        ("mnist5k", {"classes": (-1,)}, r"pool_classes names \[-1\]"),
+        ("mnist5k", {"classes": ()}, "pool_classes is empty; give at least one class, or null for all"),
+        ("mnist5k", {"limit": 0}, "pool_limit is 0; give at least 1 image, or null for all"),
+        ("uniform_noise", {"classes": (0,)}, "is endless and has no classes; remove pool_classes and pool_limit"),
+        ("gaussian_noise", {"limit": 5}, "is endless and has no classes; remove pool_classes and pool_limit"),
+        ("pool.npy", {"classes": (0,)}, r"pool_classes is \[0\], but the images of pool 'pool.npy' have no labels"),
+        ("pool.npz", {}, r"pool.npz does not exist; save an array of uint8 images \(N, H, W\), \(N, H, W, C\) or"),
+        ("pools/birds", {}, r"'pools/birds' is neither noise \(uniform_noise, .* svhn_extra\), nor a folder of images"),
+        ("empty", {}, r"empty holds no image file \(.jpg, .jpeg, .png, .*\); put the pool's there"),
+        ("cifar10", {}, r"cifar-10-batches-py/test_batch.* --data.init_args.pool_root, or fetch it with"),
+        ("svhn_extra", {}, r"not complete in data/: put extra_32x32.mat there \(unpacked, from http"),
+    ],
+)
+def test_mistakes_are_named(pool: str, choice: dict[str, Any], message: str) -> None:
+    array_file()
+    Path("empty").mkdir()
+    with pytest.raises(InputError, match=message):
+        read_pool(pool, NOWHERE, 28, 1, **choice)
+
+
+def test_missing_pools_are_described_without_reading() -> None:
+    Path("tree/train/cat").mkdir(parents=True)
+    for pool in ("pool.npy", "tree", "svhn_extra", "pools/birds"):
+        missing = describe_missing_pool(pool)
+        assert missing is not None
+        assert pool in missing
+    for pool in ("uniform_noise", "gaussian_noise", "mnist5k"):
+        assert describe_missing_pool(pool) is None
+    Path("tree/train/cat/1.JPEG").touch()
+    Path("pool.npy").touch()
+    assert describe_missing_pool("tree") is None
+    assert describe_missing_pool("pool.npy") is None
+    assert describe_missing_pool("svhn_extra", download=True) is None
+
+
+def test_a_class_without_images_is_an_empty_pool() -> None:
+    write_image_folder(Path("tree"))
+    Path("tree/train/dog").mkdir()
+    with pytest.raises(InputError, match=r"pool 'tree' holds no image of the classes \[2\]; give at least one"):
+        read_pool("tree", NOWHERE, 8, 3, classes=(2,))
+
+
+@pytest.mark.parametrize("brightest", [0, 1])
+def test_fractions_that_became_bytes_are_refused(brightest: int) -> None:
+    np.save("dark.npy", np.full((3, 4, 4), brightest, np.uint8))
+    with pytest.raises(InputError, match=f"no pixel of pool 'dark.npy' is brighter than {brightest} of 255"):
+        read_pool("dark.npy", NOWHERE, 4, 1)
+
+
+def test_a_pool_beyond_the_free_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=20 * 8 * 8 * 3))
+    assert len(images_of(array_file(20), 8, 3)) == 20
+    with pytest.raises(InputError, match=r"the 21 images of pool 'pool.npy' need 0.0 GB as bytes.*set pool_limit"):
+        read_pool(str(array_file(21)), NOWHERE, 8, 3)
+
+
+def test_only_named_pools_are_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+    fetched: list[tuple[str, Path, str, bool]] = []
+
+    def read(self: TorchvisionSet, name: str, root: Path, split: str, download: bool = False) -> None:
+        fetched.append((self.files[0], root, split, download))
+
+    monkeypatch.setattr(TorchvisionSet, "read", read)
+    for pool in ("uniform_noise", "mnist5k", "folder", "pool.npy", "svhn_extra"):
+        fetch_pool(pool, "root")
+    assert fetched == [(SVHN_EXTRA.files[0], Path("root"), "train", True)]
