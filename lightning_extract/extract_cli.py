@@ -149,6 +149,8 @@ class ExtractCLI(LightningCLI):
             callbacks += self._fit_callbacks(metrics_file)
         elif self.subcommand == "predict":
             callbacks.append(PredictionFile())
+        elif self.subcommand == "test" and self.settings.transfer.epsilons and not self.settings.transfer.attacks:
+            raise InputError("transfer.epsilons are given without transfer.attacks; name some of fgsm, bim and pgd")
         elif self.subcommand == "test" and self.settings.transfer.attacks:
             if not isinstance(self.model, ExtractionAttack):
                 raise InputError("transfer.attacks need a clone, but this config trains a victim; remove them")

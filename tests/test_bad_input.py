@@ -62,7 +62,7 @@ def config_file(change: Callable[[Any], object]) -> Path:
         ([THREAT + "victim", "lenet5"], "victim 'lenet5' is neither shipped (lenet5_mnist5k) nor a folder with victim"),
         (["--model.batch_size", "0"], "batch_size is 0"),
         (["--model.replay.size", "10"], "replay.size 10 is below batch_size 64; raise it or set replay.batches to 0"),
-        (["--model.schedule.milestones", "[40]"], "schedule.milestones are (40.0,); give shares of the budget"),
+        (["--model.schedule.milestones", "[40]"], "schedule.milestones are (40.0,); give shares of the attack"),
         (["--model.accuracy_goals", "[90]"], "accuracy_goals are [90.0]; give shares above 0 and up to 1"),
         (["--model.generator_training.steps", "0"], "generator_training.steps is 0; give at least 1"),
         (["--model.clone_optimizer.init_args.lr", "-1"], "an optimizer of the config cannot be made: Invalid learning"),

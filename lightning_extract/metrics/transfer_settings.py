@@ -47,8 +47,6 @@ class TransferSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.epsilons and not self.attacks:
-            raise InputError("transfer.epsilons are given without transfer.attacks; name some of fgsm, bim and pgd")
         for name, values, known in (
             ("attacks", self.attacks, get_args(EvasionName)),
             ("norm", (self.norm,), get_args(Norm)),

@@ -150,7 +150,7 @@ def test_averages_are_updated_in_every_third_iteration(number: int, monkeypatch:
 
 
 def test_without_averaging_nothing_is_kept_nor_evaluated() -> None:
-    attack = small(averaging=WeightAveraging(every=0, generator=True))
+    attack = small(averaging=WeightAveraging(every=0))
     assert attack.evaluated_models() == ["vote", "clone_0", "clone_1"]
     assert not [name for name in attack.state_dict() if "averaged" in name]
 

@@ -102,13 +102,21 @@ def test_a_stop_of_somebody_else_is_kept() -> None:
 def test_state_survives_a_checkpoint() -> None:
     run = Evaluations(CollapseWatchdog(patience=0.2))
     run.at(300, (0.9, 0.1))
-    run.at(400, (0.1, 0.9))
+    run.at(400, (0.1, 0.1))
     state = run.watchdog.state_dict()
     run.watchdog = CollapseWatchdog(patience=0.2)
     run.watchdog.load_state_dict(state)
     assert run.at(499, (0.1, 0.1)) == []  # clone 1 was reported before, clone 0 was healthy until 300
     assert len(run.at(500, (0.1, 0.1))) == 1
     assert state["reports"] == {CHANCE: f"{CHANCE} since 0 of 1,000 queries"}, "the state is no view"
+
+
+def test_a_run_that_recovers_is_not_called_collapsed() -> None:
+    run = Evaluations(CollapseWatchdog(patience=0.2))
+    assert len(run.at(300, (0.9, 0.1))) == 1
+    assert run.watchdog.reports
+    run.at(400, (0.9, 0.9))
+    assert run.watchdog.reports == {}
 
 
 def test_other_evaluations_are_not_its_business() -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_extract.attacks import DFME, MAZE, DataFreeAttack, DisGUIDE, DualStudents
-from lightning_extract.attacks.settings import ForwardDifferences
+from lightning_extract.attacks.settings import CloneTraining, ForwardDifferences
 from lightning_extract.callbacks.gradient_quality import GradientQuality
 from lightning_extract.data.draws import IterationDraws, mix_seed
 from lightning_extract.errors import InputError
@@ -131,8 +131,11 @@ def by_hand(attack: DataFreeAttack, own_loss: Callable[[Tensor], Tensor], soft_l
 
 
 @pytest.mark.parametrize(("soft_loss", "access"), [("l1", "soft"), ("kl", "soft"), ("l1", "hard")])
-def test_cosines_of_two_students_equal_those_by_hand(soft_loss: Any, access: str) -> None:
-    clones = type(small_attack(DualStudents).clone_training)(network="lenet5_half", soft_loss=soft_loss)
+def test_cosines_of_two_students_equal_those_by_hand(
+    soft_loss: Any, access: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(CLASSIFIERS, "tiny", restless_classifier)
+    clones = CloneTraining(network="tiny", soft_loss=soft_loss)
     attack = ready(DualStudents, clone_training=clones, access=access)
 
     def disagreement(a: Tensor) -> Tensor:
