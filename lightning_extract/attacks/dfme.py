@@ -64,7 +64,8 @@ class DFME(DataFreeAttack):
             generator_training: The generator and its share of an iteration.
             differences: The forward differences: one direction, epsilon 1e-3 (section 5).
             clone_gradient: Whether the clone's share of the generator's gradient is estimated with the victim's, as
-                in the paper, or taken exactly by back-propagation.
+                in the paper, or taken exactly by back-propagation; exact helps only while clone and victim differ,
+                since close shares cancel before they are estimated and not after.
             replay: Experience replay of bought answers; none in the paper.
             schedule: Learning rates times 0.3 at 10, 30 and 50 % of the budget (official code; SVHN: 50 and 80 %).
             batch_size: Samples in a batch, over all processes; 256 in the paper.
