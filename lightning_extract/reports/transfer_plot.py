@@ -10,6 +10,7 @@ from lightning_extract.reports.canvas import COLOURS, WIDTH, new_figure
 from lightning_extract.reports.transfer import SETTINGS, TransferRow, describe
 
 GROUP_WIDTH = 0.8
+HATCHES = ("", "///", "...")  # tell the experiments apart when the colours begin again
 INCHES_PER_GROUP = 0.75
 CONTROLS = {"clone_rate": ("on the clone", "D", 4), "noise_rate": ("random noise", "_", 9)}  # label, marker, its size
 
@@ -40,6 +41,8 @@ def plot_transfer(rows: Sequence[TransferRow], out: Path) -> None:
             0.92 * width,
             yerr=list(zip(*map(_spread, mine), strict=True)),
             color=COLOURS[index % len(COLOURS)],
+            hatch=HATCHES[index // len(COLOURS) % len(HATCHES)],
+            edgecolor="white",
             label=experiment,
             error_kw={"ecolor": "0.2", "elinewidth": 1, "capsize": 2},
         )
