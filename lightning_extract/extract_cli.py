@@ -13,6 +13,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_only
 
 from lightning_extract.attacks.base import ExtractionAttack
+from lightning_extract.attacks.data_free import DataFreeAttack
 from lightning_extract.callbacks.collapse import CollapseWatchdog
 from lightning_extract.callbacks.gradient_quality import GradientQuality
 from lightning_extract.callbacks.metrics_file import MetricsFile
@@ -22,6 +23,7 @@ from lightning_extract.callbacks.query_axis import QueryAxis
 from lightning_extract.callbacks.query_budget import QueryBudget
 from lightning_extract.callbacks.run_checkpoint import RunCheckpoint
 from lightning_extract.callbacks.run_summary import RunSummary
+from lightning_extract.callbacks.sample_sheet import SampleSheet
 from lightning_extract.callbacks.transfer import TransferReport
 from lightning_extract.errors import InputError
 from lightning_extract.metrics.transfer_measurement import TransferMeasurement
@@ -174,7 +176,9 @@ class ExtractCLI(LightningCLI):
         watchdog = self.config_init[self.subcommand].collapse
         summary = RunSummary(self.settings.experiment, self.settings.seed_everything, metrics_file, watchdog)
         bar = [] if trainer.enable_progress_bar is False else [QueryProgressBar(self.settings.experiment)]
-        return [QueryBudget(), QueryAxis(), summary, *bar, *checkpoints]
+        generates = isinstance(self.model, DataFreeAttack) and hasattr(self.model, "generator")
+        sheets = [SampleSheet(self.settings.experiment)] if generates else []  # before the summary, which counts them
+        return [QueryBudget(), QueryAxis(), *sheets, summary, *bar, *checkpoints]
 
     # The commands, as LightningCLI calls them.
 

@@ -18,7 +18,7 @@ ATTACKS: list[type[ExtractionAttack]] = [
 
 def config_of(attack: type[ExtractionAttack]) -> Path:
     """The miniature config of an attack: tests/conf/<name in snake case>.yaml."""
-    special = {"DisGUIDE": "disguide", "DFME": "dfme", "MAZE": "maze"}
+    special = {"DisGUIDE": "disguide", "DFME": "dfme", "DFMS": "dfms", "MAZE": "maze"}
     name = special.get(attack.__name__) or re.sub(r"(?<=[a-z])(?=[A-Z])", "_", attack.__name__).lower()
     return CONF / f"{name}.yaml"
 

@@ -19,6 +19,7 @@ from tests.state import assert_same_state, final_state
 
 CONFIG = CONF / "disguide.yaml"
 TEST_IMAGES = 1000
+SHEET_IMAGES = 64
 
 
 def read_summary(run: Path) -> Any:
@@ -59,7 +60,7 @@ def test_the_account_adds_up(finished: tuple[Path, str]) -> None:
     assert sum(queries["by_phase"].values()) == queries["spent"] == queries["answered"] == 960
     assert queries["spent"] <= queries["budget"] == 1000
     assert queries["after_stop"] == 0
-    assert queries["reference"] == TEST_IMAGES
+    assert queries["reference"] == TEST_IMAGES + SHEET_IMAGES
     assert summary["final"]["queries"] == 960
     assert summary["experiment"] == "disguide"
 

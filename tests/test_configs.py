@@ -30,11 +30,11 @@ from tests.config_files import (
 from tests.miniature import CONF
 
 # The clones of the papers; this project's own experiments have smaller ones, for one core.
-FULL_SIZE = {"resnet18_8x", "resnet34_8x", "wrn_22_2"}
+FULL_SIZE = {"resnet18_8x", "resnet34_8x", "wrn_22_2", "alexnet_half"}
 
 # What may be left to its default, since it changes speed, places or nothing.
 DECIDES_NO_NUMBER = re.compile(
-    r".*\.(channels_last|compile|root|pool_root|download|channels|overwrite|eval_batch_size)"
+    r".*\.(channels_last|compile|root|pool_root|download|channels|overwrite|eval_batch_size|cache)"
 )
 # What may be left out where the default is this value: then the experiment is as if the setting did not exist.
 NEUTRAL = {
@@ -43,19 +43,34 @@ NEUTRAL = {
     "generator_training.affine": False,  # the generator of the other papers
     "replay.stored": "all",  # no batch is left out
     "schedule.shape": "steps",  # milestones and factor say all
+    "schedule.warmup": 0.0,  # rates start in full
+    "earlier.run": "",  # no stage is taken over from another run
     "init_args.replay_dtype": "float32",  # pixels are kept as they are
     "init_args.pool_classes": None,  # no image is left out
     "init_args.pool_limit": None,
 }
 OF_REPLAY = re.compile(r".*\.replay\.(size|stored|dtype|device)")
 OF_STEPS = re.compile(r".*\.schedule\.(milestones|factor)")
+OF_SHAPES = re.compile(r"data\.init_args\.shapes\..*")
+OF_EARLIER_STAGES = re.compile(r".*\.earlier\.through")
+STAGE_OPTIMIZER = re.compile(r".*\.stages\.\w+\.\w+_optimizer")
 
 
-def has_no_effect(key: str, value: Any, model: dict[str, Any]) -> bool:
+def shape_of_schedule(key: str, model: dict[str, Any]) -> str:
+    """The shape of the schedule that a setting belongs to: the attack's, or that of a stage."""
+    stage = re.search(r"\.stages\.(\w+)\.", key)
+    owner = model.get("stages", {}).get(stage[1], {}) if stage else model
+    return str(owner.get("schedule", {}).get("shape", "steps"))
+
+
+def has_no_effect(key: str, value: Any, model: dict[str, Any], pool: str = "") -> bool:
     """Whether a setting with this value leaves the numbers of a parsed model as they are."""
     off = {
         OF_REPLAY: model.get("replay", {}).get("batches") == 0,
-        OF_STEPS: model.get("schedule", {}).get("shape", "steps") != "steps",
+        OF_STEPS: shape_of_schedule(key, model) != "steps",
+        OF_SHAPES: pool != "synthetic_shapes",
+        OF_EARLIER_STAGES: not model.get("stages", {}).get("earlier", {}).get("run"),
+        STAGE_OPTIMIZER: value is None,  # the attack's own optimizer
         re.compile(r".*\.class_capacity"): model.get("threat_model", {}).get("num_classes") != "unknown",
     }
     name = ".".join(key.split(".")[-2:])
@@ -94,7 +109,8 @@ def test_all_that_decides_numbers_is_stated(path: Path) -> None:
     stated = keys({name: read(path)[name] for name in ("model", "data")})
     model = parse(path)["model"]["init_args"]
     known = leaves({name: parse(path)[name] for name in ("model", "data")})
-    silent = {key for key, value in known if key not in stated and not has_no_effect(key, value, model)}
+    pool = read(path)["data"]["init_args"].get("pool", "")
+    silent = {key for key, value in known if key not in stated and not has_no_effect(key, value, model, pool)}
     if "threat_model:" in path.read_text():
         assert {key for key in silent if "_optimizer." not in key} == set()
     else:
@@ -115,6 +131,12 @@ def test_settings_without_effect_are_those_of_the_list() -> None:
         "model.init_args.clone_training.class_capacity", 9, {"threat_model": {"num_classes": "unknown"}}
     )
     assert not has_no_effect("data.init_args.pool_limit", 50, {})
+    assert has_no_effect("data.init_args.shapes.count", 9, {}, pool="cifar10")
+    assert not has_no_effect("data.init_args.shapes.count", 9, {}, pool="synthetic_shapes")
+    stages = {"stages": {"alternating": {"schedule": {"shape": "cosine"}}, "earlier": {"run": "runs/other"}}}
+    assert has_no_effect("model.init_args.stages.alternating.schedule.factor", 0.3, stages)
+    assert not has_no_effect("model.init_args.stages.clone_init.schedule.factor", 0.3, stages)
+    assert not has_no_effect("model.init_args.stages.earlier.through", "gan", stages)
 
 
 @each
@@ -130,12 +152,15 @@ def test_optimizers_keep_nothing_of_the_class_defaults(path: Path) -> None:
         assert stated.keys() >= wanted
         own = inspect.signature(getattr(torch.optim, parsed["class_path"].rsplit(".", 1)[-1])).parameters
         for argument, value in parsed["init_args"].items():
-            assert value == stated.get(argument, own[argument].default), argument
+            wanted_value = stated.get(argument, own[argument].default)
+            assert value == (tuple(wanted_value) if isinstance(value, tuple) else wanted_value), argument
 
 
 @pytest.mark.parametrize("attack", sorted({attack_of(path) for path in PAPER}))
 def test_paper_configs_of_an_attack_name_the_same_settings(attack: str) -> None:
-    optional = re.compile(rf".*({'|'.join(map(re.escape, NEUTRAL))}|class_capacity)|{OF_STEPS.pattern}")
+    optional = re.compile(
+        rf".*({'|'.join(map(re.escape, NEUTRAL))}|class_capacity)|{OF_STEPS.pattern}|{OF_SHAPES.pattern}"
+    )
     files = [path for path in PAPER if attack_of(path) == attack]
     named = {path.stem: frozenset(key for key in keys(read(path)) if not optional.fullmatch(key)) for path in files}
     assert len(set(named.values())) == 1, named

@@ -17,13 +17,14 @@ MAY_IMPORT = {
     "functional": set(),
     "networks": {"functional", "errors"},
     "metrics": {"functional", "errors"},
-    "data": {"errors"},
-    "victims": {"networks", "data", "errors"},
+    "data": {"functional", "errors"},
+    "victims": {"functional", "networks", "data", "errors"},
     "oracle": {"functional", "networks", "victims", "errors"},
     "attacks": {"functional", "networks", "oracle", "victims", "data", "metrics", "errors"},
     "callbacks": {
         "attacks.base",
-        "attacks.data_free",  # the generator's gradient is compared with the true one
+        "attacks.data_free",  # the generator's gradient is compared with the true one, its images are drawn
+        "attacks.work",
         "data.draws",
         "functional",
         "metrics",
@@ -35,7 +36,9 @@ MAY_IMPORT = {
 }
 COMMAND_LINE = {"__main__", "cli", "commands", "extract_cli", "complaints", "parser"}
 SHARED_BY_ATTACKS = {
+    "averaged_clones",
     "base",
+    "bought_set",
     "checks",
     "class_discovery",
     "data_free",
@@ -43,7 +46,13 @@ SHARED_BY_ATTACKS = {
     "heldout_selection",
     "pool_based",
     "settings",
+    "stage_checks",
+    "stage_run",
+    "stage_snapshots",
+    "stage_transitions",
+    "stages",
     "threat_model",
+    "work",
 }
 # Besides torch and the standard library.
 MAY_USE = {"functional": set(), "networks": set(), "oracle": set(), "errors": set()}

@@ -3,6 +3,7 @@
 from .base import ExtractionAttack
 from .data_free import DataFreeAttack
 from .dfme import DFME
+from .dfms import DFMS
 from .disguide import DisGUIDE
 from .dual_students import DualStudents
 from .maze import MAZE
@@ -10,6 +11,7 @@ from .surrogate import SurrogateDistillation
 
 __all__ = [
     "DFME",
+    "DFMS",
     "MAZE",
     "DataFreeAttack",
     "DisGUIDE",

@@ -14,6 +14,7 @@ from lightning_extract.attacks.checks import check_budget, check_data, check_pro
 from lightning_extract.attacks.class_discovery import ClassDiscovery, KnownClasses
 from lightning_extract.attacks.settings import CloneTraining
 from lightning_extract.attacks.threat_model import ThreatModel
+from lightning_extract.attacks.work import Work
 from lightning_extract.errors import InputError
 from lightning_extract.functional.logits import soft_vote
 from lightning_extract.metrics import CloneQuality, QueriesToAccuracy
@@ -39,11 +40,17 @@ class ExtractionAttack(LightningModule, ABC):
         oracle: The victim's door; exists from ``setup`` on.
         victim_accuracy: The victim's accuracy on the evaluated data set, once measured.
         answered_at_stop: Samples that the victim had answered when the account was closed.
+        stage_ended: The stage that the last iteration ended; empty when it ended none.
+        heldout_model: The evaluated model that selection by held-out answers chooses.
+        clones_learn: Whether the clones have begun to learn, so that they can be judged.
     """
 
     oracle: VictimOracle
     victim_card: VictimCard
     answered_at_stop: int | None = None
+    stage_ended: str = ""
+    heldout_model = "vote"
+    clones_learn = True
 
     def __init__(
         self, threat_model: ThreatModel, clone_training: CloneTraining, accuracy_goals: Sequence[float] = ()
@@ -72,6 +79,11 @@ class ExtractionAttack(LightningModule, ABC):
         """Victim samples that one whole iteration buys, over all processes."""
 
     @property
+    def initial_queries(self) -> int:
+        """Answers that are bought once, beside those of the iterations."""
+        return 0
+
+    @property
     def can_pay_iteration(self) -> bool:
         """Whether the account pays for another purchase, or for a smaller last one that spends the remainder."""
         if self.threat_model.remainder == "fill":
@@ -87,6 +99,11 @@ class ExtractionAttack(LightningModule, ABC):
     def progress(self) -> float:
         """Share of the attack that is done, in [0, 1], which learning rates follow: that of the budget."""
         return self.ledger.progress
+
+    @property
+    def work(self) -> Work:
+        """What a progress bar shows; an attack with stages gives that of the stage it is in."""
+        return Work("", self.ledger.spent, self.ledger.budget, " queries")
 
     @property
     def num_classes(self) -> int:
@@ -184,7 +201,7 @@ class ExtractionAttack(LightningModule, ABC):
             self.oracle.probe()
         if stage == "fit":
             check_processes(self.trainer)
-            check_budget(self.ledger.budget, self.queries_per_iteration, self.threat_model, self.trainer.world_size)
+            check_budget(self.threat_model, self.initial_queries, self.queries_per_iteration, self.trainer.world_size)
             if self.trainer.world_size > 1:
                 synchronise_batch_norm(self, self.trainer.strategy.root_device.type)
 

@@ -2,9 +2,11 @@
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.utilities import rank_zero_warn
 
 from lightning_extract.attacks.settings import CloneTraining, ReplaySettings
 from lightning_extract.attacks.threat_model import ThreatModel
+from lightning_extract.data.class_names import shared_class_names
 from lightning_extract.data.pool_stream import PoolStream
 from lightning_extract.errors import InputError
 from lightning_extract.victims.card import VictimCard
@@ -39,18 +41,25 @@ def check_processes(trainer: Trainer) -> None:
         raise InputError(f"precision {trainer.precision} is not supported; use 32-true, bf16-mixed or 16-mixed")
 
 
-def check_budget(budget: int, queries_per_iteration: int, threat_model: ThreatModel, world_size: int) -> None:
-    """Looks whether the budget pays an iteration, and whether its remainder can be shared out.
+def check_budget(threat_model: ThreatModel, initial: int, queries_per_iteration: int, world_size: int) -> None:
+    """Looks whether the budget pays what is bought once and an iteration, and whether its remainder can be shared out.
 
     Raises:
         InputError: It does not.
     """
+    budget = threat_model.query_budget - initial
+    if budget < 0 or (budget == 0 < queries_per_iteration):
+        raise InputError(
+            f"the budget of {threat_model.query_budget:,} queries does not pay the {initial:,} that are bought once"
+            f"{' and an iteration' if queries_per_iteration else ''}; raise query_budget or buy fewer images"
+        )
+    before = f" beside the {initial:,} that are bought once" if initial else ""
     if queries_per_iteration > budget and threat_model.remainder == "stop":
         raise InputError(
-            f"the budget of {budget:,} queries does not pay one iteration of "
-            f"{queries_per_iteration:,}; raise query_budget, lower batch_size or set remainder to fill"
+            f"the budget of {threat_model.query_budget:,} queries does not pay one iteration of "
+            f"{queries_per_iteration:,}{before}; raise query_budget, lower batch_size or set remainder to fill"
         )
-    leftover = budget % queries_per_iteration % world_size
+    leftover = budget % queries_per_iteration % world_size if queries_per_iteration else 0
     if threat_model.remainder == "fill" and leftover:
         raise InputError(
             f"the last {leftover} queries of {budget:,} cannot be split over {world_size} "
@@ -105,4 +114,14 @@ def check_stream(trainer: Trainer, has_generator: bool, batch_size: int) -> None
         raise InputError(
             f"batch_size {batch_size} does not divide over {world_size} processes; "
             "choose a multiple or another number of devices"
+        )
+
+
+def warn_of_shared_classes(data: object) -> None:
+    """Warns when a pool of proxy images shares classes with the victim's data: they should be unrelated."""
+    shared = shared_class_names(data.pool.classes, data.test_set.classes) if isinstance(data, PoolStream) else []
+    if shared:
+        rank_zero_warn(
+            f"the proxy images share {len(shared)} classes with the victim's data ({', '.join(shared[:5])}); "
+            "leave them out with data.pool_classes, or report that they are in"
         )

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
@@ -22,16 +23,9 @@ from lightning_extract.attacks.threat_model import ThreatModel
 from lightning_extract.data.draws import Iteration, IterationDraws
 from lightning_extract.data.replay import ReplayBuffer
 from lightning_extract.errors import InputError
-from lightning_extract.functional.losses import (
-    distillation_loss,
-    hard_cross_entropy,
-    kl_distance,
-    logit_distance,
-    recovered_logit_loss,
-    soft_cross_entropy,
-)
+from lightning_extract.functional import losses
 from lightning_extract.metrics import LabelHistogram
-from lightning_extract.networks import DFMEGenerator
+from lightning_extract.networks import DCGANGenerator, DFMEGenerator
 
 
 class DataFreeAttack(ExtractionAttack):
@@ -50,8 +44,11 @@ class DataFreeAttack(ExtractionAttack):
 
     Attributes:
         start_from: Runs whose clones were the start, with the queries that they had spent.
+        latent_dim: Length of the generator's latent vectors; there when it has one.
     """
 
+    generator: DFMEGenerator | DCGANGenerator
+    replay_buffer: ReplayBuffer | None
     clones_train_in_generator_phase = False  # whether they normalise by the batch there, and keep its statistics
 
     def __init__(
@@ -72,13 +69,13 @@ class DataFreeAttack(ExtractionAttack):
             )
         super().__init__(threat_model, clone_training, accuracy_goals)
         self.clone_training, self.replay, self.schedule = clone_training, replay, schedule
-        self.batch_size = batch_size
+        self.batch_size, self.generator_training = batch_size, generator_training
         check_batches(batch_size, replay)
         self.new_clone_optimizer, self.new_generator_optimizer = clone_optimizer, generator_optimizer
-        self.generator_training = generator_training
         if generator_training is not None:
+            self.latent_dim = generator_training.latent_dim
             self.generator = DFMEGenerator(
-                generator_training.latent_dim,
+                self.latent_dim,
                 generator_training.width,
                 threat_model.channels,
                 threat_model.image_size,
@@ -86,8 +83,7 @@ class DataFreeAttack(ExtractionAttack):
             ).to(memory_format=torch.channels_last)
             self.generator_loss_mean = MeanMetric(nan_strategy="disable")
         self.start_from: list[dict[str, Any]] = []
-        self.heldout = HeldOutSelection()
-        self.replay_buffer: ReplayBuffer | None = None
+        self.heldout, self.replay_buffer = HeldOutSelection(), None
         self.query_labels = LabelHistogram(self.outputs)
         self.clone_loss_mean = MeanMetric(nan_strategy="disable")
 
@@ -176,12 +172,12 @@ class DataFreeAttack(ExtractionAttack):
             positions = self.draws.share(self.replay_buffer.draw(count, self.draws.python))
             self.imitate(*self.replay_buffer.read(positions, self.device))
 
-    def imitate(self, samples: Tensor, answers: Tensor) -> None:
+    def imitate(self, samples: Tensor, answers: Tensor, optimizer: LightningOptimizer | None = None) -> None:
         """One step of every clone towards the victim's answers on the same batch.
 
         One optimizer holds all clones. Their losses share no weight, so that it does the very steps of one each.
         """
-        optimizer = self.optimizer_list[0]
+        optimizer = optimizer or self.optimizer_list[0]
         with self.toggled_optimizer(optimizer):
             loss = torch.stack([self.clone_loss(logits, answers) for logits in self.clone_logits(samples)]).sum()
             self.update(optimizer, loss)
@@ -190,22 +186,23 @@ class DataFreeAttack(ExtractionAttack):
     def clone_loss(self, logits: Tensor, answers: Tensor) -> Tensor:
         """Loss of one clone: logits ``(B, K)`` against probabilities ``(B, K)`` or labels ``(B,)``."""
         if self.threat_model.access == "hard":
-            return hard_cross_entropy(logits, self.classes.outputs_of(answers))
+            return losses.hard_cross_entropy(logits, self.classes.outputs_of(answers))
         answers = answers.to(torch.promote_types(logits.dtype, torch.float32))
         if self.clone_training.soft_loss == "kl":
-            return distillation_loss(logits, answers, self.clone_training.temperature)
-        return (recovered_logit_loss if self.clone_training.soft_loss == "l1" else soft_cross_entropy)(logits, answers)
+            return losses.distillation_loss(logits, answers, self.clone_training.temperature)
+        return (losses.recovered_logit_loss if self.clone_training.soft_loss == "l1" else losses.soft_cross_entropy)(
+            logits, answers
+        )
 
     def distance(self, logits: Tensor, answers: Tensor) -> Tensor:
         """Distance of clones and victim, a number a sample: logits ``(S, B, K)``, answers ``(B, K)`` to ``(S, B)``."""
-        return (kl_distance if self.clone_training.soft_loss == "kl" else logit_distance)(logits, answers)
+        return (losses.kl_distance if self.clone_training.soft_loss == "kl" else losses.logit_distance)(logits, answers)
 
     # Samples and answers.
 
     def latents(self, count: int) -> Tensor:
         """The process's share of ``count`` latent vectors."""
-        assert self.generator_training is not None
-        return self.draws.normal(count, self.generator_training.latent_dim).to(self.dtype)
+        return self.draws.normal(count, self.latent_dim).to(self.dtype)
 
     @abstractmethod
     def make_queries(self, count: int) -> Tensor:
@@ -265,7 +262,7 @@ class DataFreeAttack(ExtractionAttack):
 
     def training_row(self) -> dict[str, Tensor]:
         row: dict[str, Tensor] = {}
-        for name in ("clone_loss", "generator_loss"):
+        for name in ("clone_loss", "generator_loss", "discriminator_loss"):
             mean = getattr(self, f"{name}_mean", None)
             if mean is not None and mean.update_called:  # else nothing was learnt since the last evaluation
                 row[name] = mean.compute()

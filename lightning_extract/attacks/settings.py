@@ -98,13 +98,17 @@ class Schedule:
         factor: What they are multiplied by at each; 0.3 in DFME, Dual Students and DisGUIDE.
         shape: Drops at the milestones (steps), half a cosine from the full rate to zero (MAZE), or a triangle from
             zero to the full rate and back (DFME's surrogate study); the last two use neither milestones nor factor.
+        warmup: Share of the attack, or of the stage, over which the rates first rise from zero; none in most papers.
     """
 
     milestones: tuple[float, ...] = (0.4, 0.8)
     factor: float = 0.3
     shape: Literal["steps", "cosine", "triangle"] = "steps"
+    warmup: float = 0.0
 
     def __post_init__(self) -> None:
+        if not 0 <= self.warmup < 1:
+            raise InputError(f"schedule.warmup is {self.warmup}; give a share of at least 0 and below 1")
         if not all(0 < share < 1 for share in self.milestones):
             raise InputError(f"schedule.milestones are {self.milestones}; give shares of the attack between 0 and 1")
         if not self.factor > 0:
@@ -112,6 +116,12 @@ class Schedule:
 
     def rate(self, progress: float) -> float:
         """What the learning rates are multiplied by at a share of the attack in [0, 1]."""
+        return self._warm(progress) * self._shaped(progress)
+
+    def _warm(self, progress: float) -> float:
+        return min(1.0, progress / self.warmup) if self.warmup else 1.0
+
+    def _shaped(self, progress: float) -> float:
         if self.shape == "cosine":
             return (1 + math.cos(math.pi * progress)) / 2
         if self.shape == "triangle":

@@ -12,6 +12,7 @@ from torch.optim import SGD
 from lightning_extract.attacks.data_free import DataFreeAttack
 from lightning_extract.attacks.settings import CloneTraining, ReplaySettings, Schedule
 from lightning_extract.attacks.threat_model import ThreatModel
+from lightning_extract.attacks.work import Work
 from lightning_extract.data.draws import mix_seed
 from lightning_extract.data.pool_stream import PoolStream
 from lightning_extract.data.replay import ReplayDtype
@@ -96,6 +97,13 @@ class SurrogateDistillation(DataFreeAttack):
     @property
     def progress(self) -> float:
         return min(1.0, self.iterations_done / self.iterations)
+
+    @property
+    def work(self) -> Work:
+        """Queries in the first pass, iterations in those that follow it."""
+        if self.iterations_done < self.purchases or self.passes == 1:
+            return super().work
+        return Work("", self.iterations_done, self.iterations, " iterations")
 
     def setup(self, stage: str) -> None:
         data = self.trainer.datamodule  # type: ignore[attr-defined]

@@ -50,7 +50,8 @@ class CollapseWatchdog(Callback):
         chance = 1 / attack.num_classes
         threshold = chance + self.margin * (1 - chance)
         symptoms = {
-            f"clone {i} agrees with the victim at chance level": float(metrics[f"agreement_clone_{i}"]) < threshold
+            f"clone {i} agrees with the victim at chance level": attack.clones_learn
+            and float(metrics[f"agreement_clone_{i}"]) < threshold
             for i in range(len(attack.clones))
         }
         if "label_top_share" in metrics:

@@ -48,7 +48,10 @@ class GradientQuality(Callback):
         if not self.every or not isinstance(pl_module, DataFreeAttack):
             return
         if pl_module.generator_training is None:
-            raise InputError("gradient_quality needs a generator, which this attack has not; set its every to 0")
+            raise InputError(
+                "gradient_quality needs a generator that follows a distance alone, which "
+                f"{type(pl_module).__name__} has not; set its every to 0"
+            )
         if pl_module.classes.unknown:
             raise InputError(
                 "gradient_quality compares with known classes only; give num_classes or set gradient_quality.every to 0"

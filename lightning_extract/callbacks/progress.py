@@ -8,6 +8,7 @@ from lightning.pytorch.callbacks import ProgressBar
 from tqdm import tqdm
 
 from lightning_extract.attacks.base import ExtractionAttack
+from lightning_extract.attacks.work import Work
 
 # A terminal is redrawn ten times a second; a log file gets one line in half a minute.
 SECONDS_BETWEEN_UPDATES_IN_LOGS = 30.0
@@ -16,16 +17,20 @@ SECONDS_BETWEEN_UPDATES_IN_LOGS = 30.0
 class QueryProgressBar(ProgressBar):
     """Queries spent of the budget, throughput, time left, and the current agreement with the victim.
 
+    A stage of an attack has a bar of its own; one that buys nothing counts iterations and names the queries behind it.
+
     Args:
-        title: What stands in front of the bar.
+        experiment: What stands in front of the bar.
     """
 
-    def __init__(self, title: str) -> None:
+    def __init__(self, experiment: str) -> None:
         super().__init__()
-        self.title = title
+        self.experiment = experiment
         self.bar: tqdm[Any] | None = None
         self._enabled = True
-        self._buying = True
+        self._work = Work("", 0, 0, "")
+        self._spent = 0
+        self._quality: dict[str, str] = {}
 
     def disable(self) -> None:
         """Called by Lightning on all processes but the first."""
@@ -38,42 +43,52 @@ class QueryProgressBar(ProgressBar):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Opens the bar where the account stands."""
         assert isinstance(pl_module, ExtractionAttack)
-        self._buying = True
-        self.bar = self._open(pl_module.ledger.budget, pl_module.ledger.spent, " queries")
+        self._work, self._spent, self._quality = pl_module.work, pl_module.ledger.spent, {}
+        self.bar = self._open()
 
-    def _open(self, total: int, initial: int, unit: str) -> "tqdm[Any]":
+    def _open(self) -> "tqdm[Any]":
         interval = 0.1 if sys.stderr.isatty() else SECONDS_BETWEEN_UPDATES_IN_LOGS
         return tqdm(
-            total=total,
-            initial=initial,
-            desc=self.title,
-            unit=unit,
+            total=self._work.total,
+            initial=self._work.done,
+            desc=f"{self.experiment} {self._work.title}".rstrip(),
+            unit=self._work.unit,
+            postfix=self._postfix(),
             dynamic_ncols=True,
             disable=not self._enabled,
             mininterval=interval,
             maxinterval=max(10.0, interval),  # tqdm's own 10 s would redraw log files more often
         )
 
+    def _postfix(self) -> str:
+        spent = {} if self._work.unit == " queries" else {"queries": f"{self._spent:,}"}
+        # As text: tqdm sorts the names that a new bar is given.
+        return ", ".join(f"{name}={value}" for name, value in (spent | self._quality).items())
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Moves the bar to what is spent; an attack that trains on afterwards gets a second bar, of iterations."""
+        """Moves the bar to what is done; what begins anew gets a bar of its own."""
         assert isinstance(pl_module, ExtractionAttack)
         assert self.bar is not None
-        if self._buying and not pl_module.can_pay_iteration and not pl_module.finished:
-            self._buying = False
-            self.bar.update(pl_module.ledger.spent - self.bar.n)
+        before, bought = self._work, pl_module.ledger.spent - self._spent
+        self._work, self._spent = pl_module.work, pl_module.ledger.spent
+        if self._work.continues(before):
+            self.bar.set_postfix_str(self._postfix(), refresh=False)
+            self.bar.update(self._work.done - self.bar.n)
+        else:
+            left = before.total - before.done
+            # A remainder of the budget that pays no iteration was not spent.
+            self.bar.update(min(bought, left) if before.unit == " queries" else left)
             self.bar.close()
-            total = round(pl_module.iterations_done / pl_module.progress)
-            self.bar = self._open(total, pl_module.iterations_done, " iterations")
-        done = pl_module.ledger.spent if self._buying else pl_module.iterations_done
-        self.bar.update(done - self.bar.n)
+            self.bar = self._open()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Shows the latest agreement and accuracy."""
         if self.bar is not None and "agreement" in trainer.callback_metrics:
-            shown = {name: f"{float(trainer.callback_metrics[name]):.3f}" for name in ("agreement", "accuracy")}
-            self.bar.set_postfix(shown, refresh=False)
+            names = ("agreement", "accuracy")
+            self._quality = {name: f"{float(trainer.callback_metrics[name]):.3f}" for name in names}
+            self.bar.set_postfix_str(self._postfix(), refresh=False)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Leaves the bar on the screen."""

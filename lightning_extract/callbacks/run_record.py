@@ -16,6 +16,7 @@ EXCEPTIONS = (
     "data.init_args.pool_root",
     "data.init_args.download",
     "data.init_args.eval_batch_size",
+    "data.init_args.shapes.cache",
     "model.init_args.replay.device",
 )
 

@@ -52,12 +52,15 @@ class RunSummary(Callback):
         """Takes the evaluation that has just been logged."""
         if trainer.state.fn != "fit" or trainer.sanity_checking:
             return
+        assert isinstance(pl_module, ExtractionAttack)
         row = {name: rounded(name, float(value)) for name, value in trainer.callback_metrics.items()}
         self.rows["final"] = row
         if "best_test" not in self.rows or row["accuracy"] > self.rows["best_test"]["accuracy"]:
             self.rows["best_test"] = row
         if row.get("heldout_best"):  # the attack compares on one set, which grows from evaluation to evaluation
-            self.rows["best_heldout"] = row
+            model = pl_module.heldout_model
+            chosen = {name: row[f"{name}_{model}"] for name in ("accuracy", "agreement") if model != "vote"}
+            self.rows["best_heldout"] = row | chosen
         self.write(trainer, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

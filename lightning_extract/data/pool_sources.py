@@ -31,13 +31,13 @@ class PoolSource:
         count: Number of images.
         read: Positions to uint8 images ``(n, C, H, W)``.
         labels: Classes to choose images by; None where they are not known.
-        num_classes: Number of classes.
+        classes: Names of the classes.
     """
 
     count: int
     read: Callable[[Tensor], Tensor]
     labels: Tensor | None = None
-    num_classes: int = 0
+    classes: tuple[str, ...] = ()
 
 
 def named_source(pool: str, root: Path) -> PoolSource:
@@ -47,7 +47,7 @@ def named_source(pool: str, root: Path) -> PoolSource:
         InputError: Its files are damaged.
     """
     image_set = read_mnist5k("train") if pool == "mnist5k" else NAMED_FILES[pool].read(pool, root, "train")
-    return PoolSource(len(image_set), image_set.images.__getitem__, image_set.labels, image_set.num_classes)
+    return PoolSource(len(image_set), image_set.images.__getitem__, image_set.labels, image_set.classes)
 
 
 def folder_source(folder: Path, image_size: int, channels: int) -> PoolSource:
@@ -58,11 +58,12 @@ def folder_source(folder: Path, image_size: int, channels: int) -> PoolSource:
     def read(positions: Tensor) -> Tensor:
         return decode_images([paths[i] for i in positions.tolist()], channels, image_size)
 
-    classes = {name: label for label, name in enumerate(folder_classes(folder, "train"))}
+    classes = folder_classes(folder, "train")
     if not classes:
         return PoolSource(len(paths), read)
-    labels = torch.tensor([classes.get(path.relative_to(place).parts[0], -1) for path in paths])
-    return PoolSource(len(paths), read, labels, len(classes))
+    label_of = {name: label for label, name in enumerate(classes)}
+    labels = torch.tensor([label_of.get(path.relative_to(place).parts[0], -1) for path in paths])
+    return PoolSource(len(paths), read, labels, classes)
 
 
 def images_folder(folder: Path) -> Path:

@@ -4,6 +4,8 @@ from lightning_extract.data.generator_stream import GeneratorStream
 from lightning_extract.data.pool_reading import check_pool_request, describe_missing_pool, fetch_pool, read_pool
 from lightning_extract.data.pools import Pool
 from lightning_extract.data.seeds import run_seed
+from lightning_extract.data.shape_pool import SYNTHETIC_SHAPES, write_shapes
+from lightning_extract.data.shapes import SyntheticShapes
 
 
 class PoolStream(GeneratorStream):
@@ -13,12 +15,14 @@ class PoolStream(GeneratorStream):
 
     Args:
         dataset: Name of the data set, or a folder with ``train`` and ``test``, that the clones are evaluated on.
-        pool: Where queries come from: uniform_noise, gaussian_noise, a named data set or svhn_extra (training images),
-            a folder of images, or a .npy or .npz file of uint8 images (N, H, W), (N, H, W, C) or (N, C, H, W).
+        pool: Where images come from: uniform_noise, gaussian_noise, synthetic_shapes, a named data set or svhn_extra
+            (training images), a folder of images, or a .npy or .npz file of uint8 images (N, H, W), (N, H, W, C) or
+            (N, C, H, W).
         root: Folder of the data sets.
         pool_root: Folder of a named pool; root when not given.
-        pool_classes: Class indices whose images the pool keeps, all when not given; [0,1,2,3,4] of svhn_extra is
-            the skewed surrogate of DFME's code.
+        pool_classes: Classes whose images the pool keeps, by name or index (a number is an index), all when not given;
+            [0,1,2,3,4] of svhn_extra is the skewed surrogate of DFME's code, [dfms_40] and [dfms_10] of cifar100 are
+            the proxy classes of DFMS.
         pool_limit: Images in the pool at most, chosen by the run's seed; all when not given. DFME's code uses 50,000
             an epoch.
         image_size: Height and width of the images in pixels.
@@ -26,6 +30,7 @@ class PoolStream(GeneratorStream):
         iterations_per_epoch: Iterations between two evaluations; 150 is the official DisGUIDE code's.
         eval_batch_size: Images in one evaluation batch, over all processes.
         download: Whether torchvision may download the data set and the pool.
+        shapes: What the pool synthetic_shapes draws; without effect for other pools.
     """
 
     def __init__(
@@ -34,20 +39,22 @@ class PoolStream(GeneratorStream):
         pool: str,
         root: str = "data",
         pool_root: str | None = None,
-        pool_classes: tuple[int, ...] | None = None,
+        pool_classes: tuple[int | str, ...] | None = None,
         pool_limit: int | None = None,
         image_size: int = 32,
         channels: int | None = None,
         iterations_per_epoch: int = 150,
         eval_batch_size: int = 512,
         download: bool = False,
+        shapes: SyntheticShapes = SyntheticShapes(),
     ) -> None:
         super().__init__(dataset, root, image_size, channels, iterations_per_epoch, eval_batch_size, download)
-        check_pool_request(pool_classes, pool_limit)
+        check_pool_request(pool, pool_classes, pool_limit)
         self.pool_name = pool
         self.pool_root = root if pool_root is None else pool_root
         self.pool_classes = pool_classes
         self.pool_limit = pool_limit
+        self.shapes = shapes
         self._pool: Pool | None = None
 
     @property
@@ -63,10 +70,12 @@ class PoolStream(GeneratorStream):
         return super().describe_missing() + ([] if missing is None else [missing])
 
     def prepare_data(self) -> None:
-        """Fetches data set and pool where asked, in one process only."""
+        """Fetches data set and pool and fills the cache of shapes where asked, in one process only."""
         super().prepare_data()
         if self.download:
             fetch_pool(self.pool_name, self.pool_root)
+        if self.pool_name == SYNTHETIC_SHAPES:
+            write_shapes(self.shapes, self.image_size, self.channels)
 
     def setup(self, stage: str) -> None:
         """Reads the test images, and for fitting the pool, once."""
@@ -80,4 +89,5 @@ class PoolStream(GeneratorStream):
                 self.pool_classes,
                 self.pool_limit,
                 run_seed(),
+                self.shapes,
             )

@@ -20,6 +20,10 @@ class Pool(Protocol):
     def size(self) -> int | None:
         """Number of different samples; None for endless noise."""
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes whose images the pool holds; empty when they are not known."""
+
     def batch(self, start: int, count: int, draws: IterationDraws) -> Tensor:
         """Samples number ``start`` to ``start + count`` of the run, counted from 0 over all processes.
 
@@ -33,46 +37,26 @@ class Pool(Protocol):
         """
 
 
-class ImagePool:
-    """Images drawn without replacement; when all have been drawn, a new permutation starts.
+class DrawingOrder:
+    """The order of samples drawn without replacement; when all have been drawn, a new permutation starts.
 
-    The order hangs on the seed only, so a resumed run needs no state and any batch can be asked for at any time.
-    The images stay bytes in main memory, whole on every process.
+    It hangs on the seed only, so a resumed run needs no state and any stretch can be asked for at any time.
 
     Reference:
         Orekondy et al., Knockoff Nets, CVPR 2019, random policy; the new permutation is that of the official code.
 
     Args:
-        images: Pixels, uint8.
+        size: Number of samples.
         seed: The run's seed.
-
-    Shape:
-        images ``(N, C, H, W)``.
-
-    Raises:
-        InputError: The images are no bytes, or there are none.
     """
 
-    def __init__(self, images: Tensor, seed: int) -> None:
-        if images.ndim != 4 or images.dtype != torch.uint8 or len(images) == 0:
-            raise InputError(
-                f"a pool must be uint8 (N, C, H, W) with N >= 1, got {images.dtype} {tuple(images.shape)}; "
-                "give at least one image, as bytes"
-            )
-        self.images, self.seed = images, seed
+    def __init__(self, size: int, seed: int) -> None:
+        self.size, self.seed = size, seed
         self._pass = 0
         self._order = self._permutation(0)
 
-    @property
-    def size(self) -> int:
-        """Number of images."""
-        return len(self.images)
-
-    def batch(self, start: int, count: int, draws: IterationDraws) -> Tensor:
-        chosen = draws.share(self._positions(start, count))
-        return images_to_unit_range(self.images[chosen].to(draws.device))
-
-    def _positions(self, start: int, count: int) -> Tensor:
+    def positions(self, start: int, count: int) -> Tensor:
+        """Which samples come at the places ``start`` to ``start + count`` of the run, ``(count,)``."""
         parts = []
         stop = start + count
         while start < stop:
@@ -85,6 +69,41 @@ class ImagePool:
 
     def _permutation(self, number: int) -> Tensor:
         return torch.randperm(self.size, generator=torch.Generator().manual_seed(mix_seed(self.seed, number)))
+
+
+class ImagePool:
+    """Images in memory, drawn without replacement, pass after pass.
+
+    The images stay bytes in main memory, whole on every process.
+
+    Args:
+        images: Pixels, uint8.
+        seed: The run's seed.
+        classes: Names of the classes of the images, where known.
+
+    Shape:
+        images ``(N, C, H, W)``.
+
+    Raises:
+        InputError: The images are no bytes, or there are none.
+    """
+
+    def __init__(self, images: Tensor, seed: int, classes: tuple[str, ...] = ()) -> None:
+        if images.ndim != 4 or images.dtype != torch.uint8 or len(images) == 0:
+            raise InputError(
+                f"a pool must be uint8 (N, C, H, W) with N >= 1, got {images.dtype} {tuple(images.shape)}; "
+                "give at least one image, as bytes"
+            )
+        self.images, self.order, self.classes = images, DrawingOrder(len(images), seed), classes
+
+    @property
+    def size(self) -> int:
+        """Number of images."""
+        return len(self.images)
+
+    def batch(self, start: int, count: int, draws: IterationDraws) -> Tensor:
+        chosen = draws.share(self.order.positions(start, count))
+        return images_to_unit_range(self.images[chosen].to(draws.device))
 
 
 class NoisePool:
@@ -104,6 +123,7 @@ class NoisePool:
     """
 
     size: None = None
+    classes: tuple[str, ...] = ()
 
     def __init__(self, kind: NoiseKind, image_shape: tuple[int, int, int]) -> None:
         self.kind, self.image_shape = kind, image_shape

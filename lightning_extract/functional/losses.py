@@ -2,10 +2,10 @@
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from .distributed import global_mean
-from .logits import PROBABILITY_FLOOR, recover_logits
+from .logits import PROBABILITY_FLOOR, recover_logits, soft_vote
 
 
 def disagreement_loss(probabilities: Tensor) -> Tensor:
@@ -64,6 +64,66 @@ def disguide_generator_loss(clone_logits: Tensor, diversity_weight: float) -> Te
     # Autocast leaves softmax in half precision on CPUs, where the offset of the diversity loss would vanish.
     probabilities = clone_logits.to(torch.promote_types(clone_logits.dtype, torch.float32)).softmax(dim=-1)
     return disagreement_loss(probabilities) + diversity_weight * class_diversity_loss(probabilities)
+
+
+def mean_prediction_entropy_loss(clone_logits: Tensor, offset: float = 1e-5) -> Tensor:
+    """Negative entropy (nats) of the class distribution averaged over clones and the global batch, as DFMS has it.
+
+    ``sum_k a_k log(a_k + offset)``: the offset is inside the logarithm only, whereas :func:`class_diversity_loss`
+    adds it to every probability, hence also outside. The batch mean is taken over all processes.
+
+    Reference:
+        Sanyal et al., DFMS, CVPR 2022, diversity loss.
+
+    Args:
+        clone_logits: Logits of each clone; DFMS has one.
+        offset: Added in the logarithm; 1e-5 is the official code's. With 0, a class of no probability gives NaN.
+
+    Shape:
+        ``(S, B, K)`` to a scalar, about ``[-ln K, 0]``.
+    """
+    mean_probabilities = global_mean(soft_vote(clone_logits))
+    return (mean_probabilities * (mean_probabilities + offset).log()).sum()
+
+
+def discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """What a discriminator minimises: cross-entropy for calling real samples real, plus that for fake ones fake.
+
+    Each is the mean over its samples, so the two batches may differ in size.
+
+    Reference:
+        Goodfellow et al., Generative Adversarial Nets, NeurIPS 2014, equation 1, negated.
+
+    Args:
+        real_logits: The discriminator's answers to real samples, before the sigmoid.
+        fake_logits: Those to generated samples.
+
+    Shape:
+        ``(A,)``, ``(B,)`` to a scalar.
+    """
+    return _binary_cross_entropy(real_logits, 1.0) + _binary_cross_entropy(fake_logits, 0.0)
+
+
+def adversarial_loss(fake_logits: Tensor) -> Tensor:
+    """What a generator minimises against a discriminator: cross-entropy for its samples being called real.
+
+    This is the non-saturating form, whose gradient does not vanish where the discriminator is sure.
+
+    Reference:
+        Goodfellow et al., Generative Adversarial Nets, NeurIPS 2014, section 3; Radford et al., DCGAN, ICLR 2016.
+
+    Args:
+        fake_logits: The discriminator's answers to generated samples, before the sigmoid.
+
+    Shape:
+        ``(B,)`` to a scalar.
+    """
+    return _binary_cross_entropy(fake_logits, 1.0)
+
+
+def _binary_cross_entropy(logits: Tensor, target: float) -> Tensor:
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    return binary_cross_entropy_with_logits(logits, torch.full_like(logits, target))
 
 
 def pairwise_disagreement_loss(clone_logits: Tensor) -> Tensor:

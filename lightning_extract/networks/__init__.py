@@ -7,8 +7,11 @@ from torch import nn
 
 from lightning_extract.errors import InputError
 
+from .alexnet import ALEXNET_HALF_UNITS, ALEXNET_HALF_WIDTHS, ALEXNET_UNITS, ALEXNET_WIDTHS, AlexNet
 from .batch_norm import AllReduceBatchNorm, synchronise_batch_norm
+from .dcgan import DCGANDiscriminator, DCGANGenerator, initialise_dcgan
 from .ensemble import CloneEnsemble
+from .fresh_weights import fresh_weights
 from .generator import DFMEGenerator
 from .head import classification_head
 from .knockoff_lenet import KnockoffLeNet
@@ -21,8 +24,11 @@ from .wide_resnet import WideResNet
 
 __all__ = [
     "CLASSIFIERS",
+    "AlexNet",
     "AllReduceBatchNorm",
     "CloneEnsemble",
+    "DCGANDiscriminator",
+    "DCGANGenerator",
     "DFMEGenerator",
     "KnockoffLeNet",
     "LeNet5",
@@ -33,6 +39,8 @@ __all__ = [
     "WideResNet",
     "build_classifier",
     "classification_head",
+    "fresh_weights",
+    "initialise_dcgan",
     "synchronise_batch_norm",
 ]
 
@@ -48,6 +56,8 @@ CLASSIFIERS: dict[str, Callable[[int, int, int], nn.Module]] = {
     "wrn_28_10": partial(WideResNet, 28, 10, dropout=0.3),
     "lenet5": partial(LeNet5, LENET5_WIDTHS),
     "lenet5_half": partial(LeNet5, LENET5_HALF_WIDTHS),
+    "alexnet": partial(AlexNet, ALEXNET_WIDTHS, ALEXNET_UNITS),
+    "alexnet_half": partial(AlexNet, ALEXNET_HALF_WIDTHS, ALEXNET_HALF_UNITS),
     "lenet_20_50": KnockoffLeNet,
     "cnn_2_1": partial(ThiefCNN, 2, 1),
     "cnn_2_2": partial(ThiefCNN, 2, 2),

@@ -2,7 +2,8 @@
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
+
+from lightning_extract.functional.augmentation import crop, flip
 
 BLACK = -1.0
 
@@ -17,11 +18,8 @@ def random_crop(images: Tensor, padding: int) -> Tensor:
     Shape:
         ``(B, C, H, W)`` to the same.
     """
-    count, _, height, width = images.shape
-    padded = pad(images, (padding, padding, padding, padding), value=BLACK)
-    windows = padded.unfold(2, height, 1).unfold(3, width, 1)
-    top, left = torch.randint(2 * padding + 1, (2, count), device=images.device)
-    return windows[torch.arange(count, device=images.device), :, top, left]
+    top, left = torch.randint(2 * padding + 1, (2, len(images)), device=images.device)
+    return crop(images, padding, top, left, BLACK)
 
 
 def random_horizontal_flip(images: Tensor) -> Tensor:
@@ -30,5 +28,4 @@ def random_horizontal_flip(images: Tensor) -> Tensor:
     Shape:
         ``(B, C, H, W)`` to the same.
     """
-    flipped = torch.rand(len(images), 1, 1, 1, device=images.device) < 0.5
-    return torch.where(flipped, images.flip(3), images)
+    return flip(images, torch.rand(len(images), 1, 1, 1, device=images.device) < 0.5)

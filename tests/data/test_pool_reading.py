@@ -1,6 +1,7 @@
 import gc
 import hashlib
 import weakref
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,12 +15,17 @@ from torchvision.datasets import SVHN
 
 from lightning_extract.data import pool_reading, pool_sources
 from lightning_extract.data.datasets import DATASETS, load_images
+from lightning_extract.data.draws import IterationDraws
 from lightning_extract.data.image_set import ImageSet
 from lightning_extract.data.mnist5k import read_mnist5k
 from lightning_extract.data.pool_reading import NAMED_POOLS, describe_missing_pool, fetch_pool, read_pool
 from lightning_extract.data.pools import ImagePool, NoisePool
+from lightning_extract.data.proxy_classes import PROXY_CLASSES
+from lightning_extract.data.shape_pool import ShapePool, write_shapes
+from lightning_extract.data.shapes import SyntheticShapes
 from lightning_extract.data.torchvision_sets import SVHN_EXTRA, TorchvisionSet
 from lightning_extract.errors import InputError
+from tests.data.cifar_names import CIFAR100_CLASSES
 from tests.image_folders import write_image_folder
 
 NOWHERE = "data"
@@ -76,13 +82,81 @@ def test_no_labels_are_reachable(monkeypatch: pytest.MonkeyPatch) -> None:
     pool = read_pool("mnist5k", NOWHERE, 28, 1, classes=(3, 4))
     gc.collect()
     assert [reference() for reference in labelled] == [None, None]
-    assert vars(pool).keys() == {"images", "seed", "_pass", "_order"}
+    assert isinstance(pool, ImagePool)
+    assert vars(pool).keys() == {"images", "order", "classes"}
+    assert vars(pool.order).keys() == {"size", "seed", "_pass", "_order"}
 
 
 def test_classes_choose_images() -> None:
     train = read_mnist5k("train")
     chosen = (train.labels == 7) | (train.labels == 2)
     assert torch.equal(images_of("mnist5k", 28, 1, classes=(7, 2)), train.images[chosen])
+
+
+def test_classes_choose_images_by_name() -> None:
+    write_image_folder(Path("tree"))
+    cats = images_of("tree", 8, 3, classes=("cat",))
+    assert torch.equal(cats, images_of("tree", 8, 3, classes=(1,)))
+    assert torch.equal(images_of("tree", 8, 3, classes=("cat", 0)), images_of("tree", 8, 3))
+    assert torch.equal(images_of("mnist5k", 28, 1, classes=("7", "2")), images_of("mnist5k", 28, 1, classes=(7, 2)))
+
+
+@pytest.mark.parametrize(
+    ("classes", "held"), [(None, ("bird", "cat")), ((1,), ("cat",)), (("cat", "bird"), ("bird", "cat"))]
+)
+def test_a_pool_names_the_classes_that_it_holds(classes: Any, held: tuple[str, ...]) -> None:
+    write_image_folder(Path("tree"))
+    Path("tree/train/dog").mkdir()
+    Path("tree/train/bird/000.png").rename("tree/train/beside.png")
+    assert read_pool("tree", NOWHERE, 8, 3, classes=classes).classes == held
+
+
+def test_classes_without_an_image_in_the_limit_are_not_named() -> None:
+    write_image_folder(Path("tree"))
+    names = {read_pool("tree", NOWHERE, 8, 3, limit=1, seed=seed).classes for seed in range(20)}
+    assert names == {("bird",), ("cat",)}
+
+
+def test_pools_without_labels_name_no_classes() -> None:
+    for pool in (str(array_file()), "uniform_noise", "synthetic_shapes"):
+        assert read_pool(pool, NOWHERE, 8, 3).classes == ()
+    assert read_pool("mnist5k", NOWHERE, 28, 1).classes == tuple("0123456789")
+
+
+def cifar100_of_one_image_a_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Image k, of the class with index k, has the pixel k everywhere."""
+    images = torch.arange(100, dtype=torch.uint8).view(100, 1, 1, 1).expand(100, 3, 4, 4)
+    whole = ImageSet(images, torch.arange(100), CIFAR100_CLASSES)
+    known = TorchvisionSet((), "http://nowhere", lambda root, split, download: whole)
+    monkeypatch.setitem(pool_sources.NAMED_FILES, "cifar100", known)
+
+
+def test_short_names_of_proxy_classes(monkeypatch: pytest.MonkeyPatch) -> None:
+    cifar100_of_one_image_a_class(monkeypatch)
+    for short, names in PROXY_CLASSES.items():
+        pool = read_pool("cifar100", NOWHERE, 4, 3, classes=(short,))
+        assert isinstance(pool, ImagePool)
+        assert set(pool.classes) == set(names)
+        assert pool.images[:, 0, 0, 0].tolist() == sorted(CIFAR100_CLASSES.index(name) for name in names)
+    with pytest.raises(
+        InputError, match=r"'cifar100' has no class 'roze', 'pine tree'; close to it: rose, .*pine_tree"
+    ):
+        read_pool("cifar100", NOWHERE, 4, 3, classes=("roze", "plate", "pine tree"))
+
+
+@pytest.mark.parametrize(("image_size", "channels"), [(8, 3), (8, 1), (3, 3), (1, 3)])
+def test_shapes_from_the_cache_are_those_drawn_on_the_fly(image_size: int, channels: int) -> None:
+    drawn = SyntheticShapes(count=30, shapes=4, canvas=20)
+    kept = replace(drawn, cache="kept")
+    write_shapes(kept, image_size, channels)
+    fly = read_pool("synthetic_shapes", NOWHERE, image_size, channels, seed=3, shapes=drawn)
+    file = read_pool("synthetic_shapes", NOWHERE, image_size, channels, seed=3, shapes=kept)
+    assert isinstance(fly, ShapePool)
+    assert isinstance(file, ImagePool)
+    assert fly.size == file.size == 30
+    for start, count in ((0, 8), (28, 4), (90, 30)):
+        draws = IterationDraws(0, 0, 1, torch.device("cpu"))
+        assert torch.equal(fly.batch(start, count, draws), file.batch(start, count, draws))
 
 
 def test_a_limit_is_a_choice_by_the_seed() -> None:
@@ -129,9 +203,15 @@ def test_the_extra_images_of_svhn(monkeypatch: pytest.MonkeyPatch) -> None:
         ("mnist5k", {"limit": 0}, "pool_limit is 0; give at least 1 image, or null for all"),
         ("uniform_noise", {"classes": (0,)}, "is endless and has no classes; remove pool_classes and pool_limit"),
         ("gaussian_noise", {"limit": 5}, "is endless and has no classes; remove pool_classes and pool_limit"),
+        ("synthetic_shapes", {"classes": (0,)}, "remove pool_classes and pool_limit, and set shapes.count"),
+        ("synthetic_shapes", {"limit": 5}, "as many images as are asked for; remove pool_classes and pool_limit"),
+        ("mnist5k", {"classes": ("seven",)}, r"pool 'mnist5k' has no class 'seven'; it has 0, 1, .*, 7, \.\.\."),
+        ("mnist5k", {"classes": ("dfms_10",)}, "dfms_10 stands for classes of cifar100, but pool is 'mnist5k'"),
+        ("cifar100", {"classes": ("dfms_40", "bee")}, "dfms_40 is a whole list; give it alone, or the classes one"),
         ("pool.npy", {"classes": (0,)}, r"pool_classes is \[0\], but the images of pool 'pool.npy' have no labels"),
         ("pool.npz", {}, r"pool.npz does not exist; save an array of uint8 images \(N, H, W\), \(N, H, W, C\) or"),
         ("pools/birds", {}, r"'pools/birds' is neither noise \(uniform_noise, .* svhn_extra\), nor a folder of images"),
+        ("pools/birds", {}, "nor synthetic_shapes, nor a known data set"),
         ("empty", {}, r"empty holds no image file \(.jpg, .jpeg, .png, .*\); put the pool's there"),
         ("cifar10", {}, r"cifar-10-batches-py/test_batch.* --data.init_args.pool_root, or fetch it with"),
         ("svhn_extra", {}, r"not complete in data/: put extra_32x32.mat there \(unpacked, from http"),
@@ -150,7 +230,7 @@ def test_missing_pools_are_described_without_reading() -> None:
         missing = describe_missing_pool(pool)
         assert missing is not None
         assert pool in missing
-    for pool in ("uniform_noise", "gaussian_noise", "mnist5k"):
+    for pool in ("uniform_noise", "gaussian_noise", "synthetic_shapes", "mnist5k"):
         assert describe_missing_pool(pool) is None
     Path("tree/train/cat/1.JPEG").touch()
     Path("pool.npy").touch()

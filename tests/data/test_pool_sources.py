@@ -38,7 +38,7 @@ def test_of_a_data_set_folder_only_the_training_tree_is_read() -> None:
     source, expected = folder_source(FOLDER, 8, 3), read_image_folder(FOLDER, "train", 8, 3)
     assert np.array_equal(everything(source), expected.images.numpy())
     assert source.labels is not None
-    assert (source.labels.tolist(), source.num_classes) == (expected.labels.tolist(), 2)
+    assert (source.labels.tolist(), source.classes) == (expected.labels.tolist(), expected.classes)
 
 
 def test_any_other_folder_is_searched_whole_and_in_order() -> None:

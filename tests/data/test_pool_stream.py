@@ -1,4 +1,6 @@
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,6 +11,7 @@ from lightning_extract.data.draws import Iteration, IterationDraws, mix_seed
 from lightning_extract.data.generator_stream import GeneratorStream
 from lightning_extract.data.pool_stream import PoolStream
 from lightning_extract.data.pools import ImagePool
+from lightning_extract.data.shapes import SyntheticShapes
 from lightning_extract.data.torchvision_sets import TorchvisionSet
 from lightning_extract.errors import InputError
 from tests.image_folders import write_image_folder
@@ -71,6 +74,22 @@ def test_classes_and_limit_reach_the_reader() -> None:
     assert stream.pool.size == 400
 
 
+def test_shapes_reach_the_reader() -> None:
+    shapes = SyntheticShapes(count=12, shapes=2, canvas=16, smallest=2, largest=5)
+    batch = first_batch(PoolStream("mnist5k", pool="synthetic_shapes", image_size=8, shapes=shapes))
+    stream = PoolStream("mnist5k", pool="synthetic_shapes", image_size=8, shapes=replace(shapes, cache="kept"))
+    assert stream.describe_missing() == []
+    stream.prepare_data()
+    assert torch.equal(first_batch(stream), batch)
+    assert stream.pool.size == 12
+    assert batch.shape == (8, 1, 8, 8)
+
+
+def test_a_cache_is_written_for_shapes_only() -> None:
+    PoolStream("mnist5k", pool="mnist5k", shapes=SyntheticShapes(cache="kept")).prepare_data()
+    assert not Path("kept").exists()
+
+
 def test_missing_data_and_pool_are_described() -> None:
     data, pool = PoolStream("cifar10", pool="svhn_extra", root="images").describe_missing()
     assert data.startswith("data set cifar10 is not complete in images/")
@@ -100,16 +119,33 @@ def test_impossible_arguments() -> None:
         PoolStream("mnist5k", pool="mnist5k", pool_limit=0)
     with pytest.raises(InputError, match="pool_classes is empty"):
         PoolStream("mnist5k", pool="mnist5k", pool_classes=())
+    with pytest.raises(InputError, match=r"set shapes\.count"):
+        PoolStream("mnist5k", pool="synthetic_shapes", pool_limit=5)
+    with pytest.raises(InputError, match="dfms_40 stands for classes of cifar100, but pool is 'svhn'"):
+        PoolStream("mnist5k", pool="svhn", pool_classes=("dfms_40",))
     with pytest.raises(InputError, match="iterations_per_epoch is 0"):
         PoolStream("mnist5k", pool="mnist5k", iterations_per_epoch=0)
 
 
 def test_a_config_can_say_it_all() -> None:
+    stream = configured(
+        dataset="mnist5k", pool="mnist5k", pool_classes=[0, 1], pool_limit=30, pool_root="x", shapes={"gray": True}
+    )
+    assert (stream.pool_classes, stream.pool_limit, stream.pool_root) == ((0, 1), 30, "x")
+    assert (stream.pool_name, stream.root) == ("mnist5k", "data")
+    assert stream.shapes == SyntheticShapes(gray=True)
+
+
+def test_a_config_can_name_classes() -> None:
+    stream = configured(dataset="mnist5k", pool="cifar100", pool_classes=["plate", "pine_tree", 3])
+    assert stream.pool_classes == ("plate", "pine_tree", 3)
+    assert configured(dataset="mnist5k", pool="cifar100", pool_classes=["dfms_40"]).pool_classes == ("dfms_40",)
+
+
+def configured(**arguments: Any) -> PoolStream:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(GeneratorStream, "data")
-    arguments = {"dataset": "mnist5k", "pool": "mnist5k", "pool_classes": [0, 1], "pool_limit": 30, "pool_root": "x"}
     config = parser.parse_object({"data": {"class_path": f"{__name__}.PoolStream", "init_args": arguments}})
     stream = parser.instantiate(config).data
     assert isinstance(stream, PoolStream)
-    assert (stream.pool_classes, stream.pool_limit, stream.pool_root) == ((0, 1), 30, "x")
-    assert (stream.pool_name, stream.root) == ("mnist5k", "data")
+    return stream

@@ -94,7 +94,7 @@ def test_bytes_become_pixels_between_minus_one_and_one() -> None:
 def test_images_stay_bytes_and_one_permutation_is_kept() -> None:
     pool = image_pool()
     bought(pool, 0, 5 * SIZE)
-    tensors = [value for value in vars(pool).values() if isinstance(value, Tensor)]
+    tensors = [value for held in (pool, pool.order) for value in vars(held).values() if isinstance(value, Tensor)]
     assert [(tensor.dtype, len(tensor)) for tensor in tensors] == [(torch.uint8, SIZE), (torch.int64, SIZE)]
 
 
@@ -134,6 +134,11 @@ def test_gaussian_noise_is_clamped() -> None:
     assert (pixels == 1).float().mean() == pytest.approx(0.1587, abs=0.01)  # P(N(0, 1) > 1)
     inside = pixels[pixels.abs() < 1]
     assert (inside.abs() < 0.5).float().mean() == pytest.approx(0.3829 / 0.6827, abs=0.01)
+
+
+def test_only_labelled_images_have_classes() -> None:
+    assert ImagePool(torch.zeros(2, 1, 2, 2).byte(), 0, ("cat", "dog")).classes == ("cat", "dog")
+    assert image_pool().classes == NoisePool("uniform_noise", (1, 2, 2)).classes == ()
 
 
 def test_only_images_are_countable() -> None:

@@ -1,25 +1,31 @@
 import itertools
 import math
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from torch.testing import assert_close
 
 from lightning_extract.functional.losses import (
+    adversarial_loss,
     class_diversity_loss,
     disagreement_loss,
+    discriminator_loss,
     disguide_generator_loss,
     distillation_loss,
     hard_cross_entropy,
     kl_distance,
     logit_distance,
+    mean_prediction_entropy_loss,
     pairwise_disagreement_loss,
     recovered_logit_loss,
     soft_cross_entropy,
 )
 from tests.parity_arrays import parity_arrays
+from tests.two_processes import rank_file, run_on_two_processes
 
 CLONE_LOSSES = {"l1_0": recovered_logit_loss, "kl_1": distillation_loss}
 
@@ -213,3 +219,82 @@ def test_half_precision_is_compared_in_float32() -> None:
     loss = pairwise_disagreement_loss(half)
     assert loss.dtype == torch.float32
     assert_close(loss, pairwise_disagreement_loss(half.float()))
+
+
+def test_mean_prediction_entropy_of_a_known_sample() -> None:
+    probabilities = torch.tensor([[0.7, 0.2, 0.1], [0.2, 0.5, 0.3]])
+    # Two samples of one clone, and one sample of each of two clones, have the same mean.
+    for logits in (probabilities.log()[None], probabilities.log()[:, None]):
+        assert_close(mean_prediction_entropy_loss(logits), torch.tensor(-1.0486238), rtol=0, atol=1e-6)
+
+
+def test_mean_prediction_entropy_is_finite_for_sure_clones() -> None:
+    logits = torch.tensor([[[200.0, 0.0, 0.0]]], requires_grad=True)
+    loss = mean_prediction_entropy_loss(logits)
+    (gradient,) = torch.autograd.grad(loss, logits)
+    assert loss.item() == pytest.approx(0, abs=2e-5)
+    assert gradient.isfinite().all()
+
+
+@pytest.mark.parametrize("offset", [1e-5, 0.1])
+def test_mean_prediction_entropy_equals_a_slow_one(offset: float) -> None:
+    clones, _ = random_answers()
+    loss = mean_prediction_entropy_loss(clones.requires_grad_(), offset)
+    (gradient,) = torch.autograd.grad(loss, clones)
+    p = np.exp(clones.detach().numpy())
+    p /= p.sum(axis=2, keepdims=True)
+    a = p.mean(axis=(0, 1))
+    slope = np.log(a + offset) + a / (a + offset)
+    expected = p * (slope - (p * slope).sum(axis=2, keepdims=True)) / (3 * 6)
+    assert loss.item() == pytest.approx((a * np.log(a + offset)).sum(), rel=1e-12)
+    assert_close(gradient, torch.from_numpy(expected), rtol=1e-9, atol=1e-14)
+
+
+def write_mean_prediction_entropy(rank: int, folder: Path) -> None:
+    share = random_answers()[0].chunk(2, dim=1)[rank].requires_grad_()
+    loss = mean_prediction_entropy_loss(share)
+    (gradient,) = torch.autograd.grad(loss, share)
+    torch.save({"loss": loss.detach(), "gradient": gradient}, rank_file(folder, rank))
+
+
+def test_mean_prediction_entropy_of_two_processes_is_that_of_the_whole_batch(tmp_path: Path) -> None:
+    run_on_two_processes(write_mean_prediction_entropy, tmp_path)
+    logits = random_answers()[0].requires_grad_()
+    loss = mean_prediction_entropy_loss(logits)
+    (gradient,) = torch.autograd.grad(loss, logits)
+    for rank in (0, 1):
+        found = torch.load(rank_file(tmp_path, rank), weights_only=True)
+        assert_close(found["loss"], loss.detach())
+        # The gradient of the sum of both processes' losses, each of which is the global one.
+        assert_close(found["gradient"], 2 * gradient.chunk(2, dim=1)[rank])
+
+
+def test_adversarial_losses_of_known_samples() -> None:
+    # Probabilities 3/4 and 1/2 for the real samples, 1/4 for the fake one.
+    real, fake = torch.tensor([math.log(3), 0.0]), torch.tensor([-math.log(3)])
+    expected = (math.log(4 / 3) + math.log(2)) / 2 + math.log(4 / 3)
+    assert discriminator_loss(real, fake).item() == pytest.approx(expected)
+    assert adversarial_loss(fake).item() == pytest.approx(math.log(4))
+
+
+def test_adversarial_losses_equal_slow_ones() -> None:
+    real, fake = (answers.flatten().requires_grad_() for answers in random_answers(clones=1))
+    r, f = (1 / (1 + np.exp(-x.detach().numpy())) for x in (real, fake))
+    against, fooled = discriminator_loss(real, fake), adversarial_loss(fake)
+    assert against.item() == pytest.approx(-np.log(r).mean() - np.log(1 - f).mean(), rel=1e-12)
+    assert fooled.item() == pytest.approx(-np.log(f).mean(), rel=1e-12)
+    gradients = *torch.autograd.grad(against, (real, fake)), *torch.autograd.grad(fooled, fake)
+    for gradient, expected in zip(gradients, (r - 1, f, f - 1), strict=True):
+        assert_close(gradient, torch.from_numpy(expected / f.size))
+
+
+def test_a_sure_discriminator_still_teaches_the_generator() -> None:
+    fake = torch.tensor([-200.0], requires_grad=True)
+    loss = adversarial_loss(fake)
+    assert (loss.item(), *torch.autograd.grad(loss, fake)) == (200, -1)
+
+
+@pytest.mark.parametrize("loss", [mean_prediction_entropy_loss, adversarial_loss, lambda x: discriminator_loss(x, -x)])
+def test_losses_of_half_precision_are_computed_in_float32(loss: Any) -> None:
+    half = random_answers()[0].to(torch.bfloat16)
+    assert_close(loss(half), loss(half.float()), rtol=0, atol=0)  # of one dtype, too

@@ -1,4 +1,4 @@
-"""Comparison with the published implementations, whose numbers ``tests/parity/*networks.json`` hold."""
+"""Comparison with the published implementations, whose numbers the files ``*networks.json`` hold."""
 
 import json
 import math
@@ -10,16 +10,24 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from lightning_extract.networks import CLASSIFIERS, DFMEGenerator, build_classifier
+from lightning_extract.networks import (
+    CLASSIFIERS,
+    DCGANDiscriminator,
+    DCGANGenerator,
+    DFMEGenerator,
+    build_classifier,
+)
 
 PARITY: dict[str, dict[str, Any]] = {}
-for file in ("networks.json", "maze_networks.json"):
-    PARITY |= json.loads((Path(__file__).parents[1] / "parity" / file).read_text())["networks"]
+for file in ("parity/networks.json", "parity/maze_networks.json", "parity/dfms_networks.json"):
+    PARITY |= json.loads((Path(__file__).parents[1] / file).read_text())["networks"]
 
 
 def build(name: str) -> nn.Module:
     if name.startswith("dfme_generator"):
         return DFMEGenerator(channels=1 if name.endswith("gray") else 3)
+    if name.startswith("dfms"):
+        return DCGANGenerator() if name == "dfms_generator" else DCGANDiscriminator()
     if name.startswith("maze_generator"):
         _, channels, image_size, _ = PARITY[name]["output_shape"]
         return DFMEGenerator(latent_dim=100, channels=channels, image_size=image_size, affine=True)

@@ -14,7 +14,7 @@ CIFAR_TRAINING_IMAGES = 50_000
 
 
 def test_there_is_one_for_every_victim_of_the_experiments():
-    assert len(CONFIGS) == 14
+    assert len(CONFIGS) == 16
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

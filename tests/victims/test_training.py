@@ -166,7 +166,7 @@ def test_cosine_must_end_with_the_training(tmp_path, folder):
         ({"mean": [0.5]}, "one number a channel"),
         ({"crop_padding": -1}, "crop_padding is -1"),
         ({"label_smoothing": 1.0}, "label_smoothing is 1.0"),
-        ({"network": "alexnet"}, "alexnet"),
+        ({"network": "vgg"}, "alexnet"),
     ],
 )
 def test_arguments_that_do_not_fit(tmp_path, folder, change, message):
