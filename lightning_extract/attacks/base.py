@@ -42,7 +42,7 @@ class ExtractionAttack(LightningModule, ABC):
         answered_at_stop: Samples that the victim had answered when the account was closed.
         stage_ended: The stage that the last iteration ended; empty when it ended none.
         heldout_model: The evaluated model that selection by held-out answers chooses.
-        clones_learn: Whether the clones have begun to learn, so that they can be judged.
+        learning_since: Queries spent when the clones began to learn; None while they cannot be judged.
     """
 
     oracle: VictimOracle
@@ -50,7 +50,7 @@ class ExtractionAttack(LightningModule, ABC):
     answered_at_stop: int | None = None
     stage_ended: str = ""
     heldout_model = "vote"
-    clones_learn = True
+    learning_since: int | None = 0
 
     def __init__(
         self, threat_model: ThreatModel, clone_training: CloneTraining, accuracy_goals: Sequence[float] = ()

@@ -61,7 +61,7 @@ class DFMS(DataFreeAttack):
     heldout_model = "averaged"
     pool: Pool | None = None
     stage: StageName = "gan"
-    clones_learn = False
+    learning_since = None
 
     def __init__(
         self,
@@ -181,7 +181,7 @@ class DFMS(DataFreeAttack):
     def clone_step(self, images: Tensor, answers: Tensor) -> None:
         """One step of the clone towards the victim's answers."""
         self.clones.train()
-        self.clones_learn = True
+        self.learning_since = self.ledger.spent if self.learning_since is None else self.learning_since
         self.imitate(images, answers, self.optimizer_of("clones"))
         self.averages.update_parameters(self.clones)
 

@@ -75,7 +75,7 @@ class StageTransitions:
             build = partial(build_classifier, attack.clone_training.network, *shape)
             for position, clone in enumerate(attack.clones.members):
                 fresh_weights(clone, build, mix_seed(seed, position))
-            attack.clones_learn = False
+            attack.learning_since = None
         if settings.trains("discriminator"):
             fresh_weights(self.discriminator, self.build_discriminator, seed)
         if settings.trains("clones"):
@@ -121,11 +121,11 @@ class StageTransitions:
         """What a checkpoint must know; bought images lie beside it and are written here."""
         self.save_bought()
         state = {"bought": self.stages.state(), "selection": self.averages.selection_state()}
-        return state | {"clones_learn": self.attack.clones_learn}
+        return state | {"learning_since": self.attack.learning_since}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Restores it."""
-        self.attack.clones_learn = state["clones_learn"]
+        self.attack.learning_since = state["learning_since"]
         self.averages.load_selection_state(state["selection"], self.attack.trainer.strategy.root_device)
         if not self.attack.finished:
             self.stages.load(self.attack.replay_folder, state["bought"], self.attack.iterations_done)

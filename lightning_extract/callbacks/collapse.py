@@ -50,7 +50,7 @@ class CollapseWatchdog(Callback):
         chance = 1 / attack.num_classes
         threshold = chance + self.margin * (1 - chance)
         symptoms = {
-            f"clone {i} agrees with the victim at chance level": attack.clones_learn
+            f"clone {i} agrees with the victim at chance level": attack.learning_since is not None
             and float(metrics[f"agreement_clone_{i}"]) < threshold
             for i in range(len(attack.clones))
         }
@@ -62,7 +62,8 @@ class CollapseWatchdog(Callback):
     def _follow(self, trainer: Trainer, attack: ExtractionAttack, symptom: str, present: bool) -> None:
         spent, budget = attack.ledger.spent, attack.ledger.budget
         done = round(attack.progress * budget)  # what is spent, unless the attack trains on after its last purchase
-        since, queries = self._healthy_until.setdefault(symptom, (0, 0))
+        begin = attack.learning_since or 0
+        since, queries = (max(begin, count) for count in self._healthy_until.setdefault(symptom, (0, 0)))
         if not present:
             self._healthy_until[symptom] = done, spent
             if not self.stop:

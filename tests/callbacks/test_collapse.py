@@ -137,3 +137,13 @@ def test_impossible_shares_are_refused(name: str, value: float) -> None:
 
 def test_stand_in_is_a_real_attack() -> None:
     assert isinstance(Evaluations(CollapseWatchdog()).attack, ExtractionAttack)
+
+
+def test_clones_are_judged_from_the_time_when_they_began_to_learn() -> None:
+    run = Evaluations(CollapseWatchdog(patience=0.2))
+    run.attack.learning_since = None
+    assert run.at(500, (0.1, 0.1)) == []
+    run.attack.learning_since = 500
+    assert run.at(600, (0.1, 0.1)) == []
+    assert run.at(699, (0.9, 0.1)) == []
+    assert run.at(700, (0.9, 0.1)) == [f"COLLAPSE: {CHANCE} since 500 of 1,000 queries (seen at 700)"]
