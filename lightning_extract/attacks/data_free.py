@@ -20,7 +20,7 @@ from lightning_extract.attacks.extracted_clones import load_extracted_clones
 from lightning_extract.attacks.heldout_selection import HeldOutSelection
 from lightning_extract.attacks.settings import CloneTraining, GeneratorTraining, ReplaySettings, Schedule
 from lightning_extract.attacks.threat_model import ThreatModel
-from lightning_extract.data.draws import Iteration, IterationDraws
+from lightning_extract.data.draws import Iteration, IterationDraws, seed_networks
 from lightning_extract.data.replay import ReplayBuffer
 from lightning_extract.errors import InputError
 from lightning_extract.functional import losses
@@ -102,7 +102,7 @@ class DataFreeAttack(ExtractionAttack):
     def training_step(self, iteration: Iteration, batch_idx: int) -> None:
         """One iteration, in the papers' order."""
         self.draws = IterationDraws(iteration.seed, self.global_rank, self.trainer.world_size, self.device)
-        torch.manual_seed(iteration.seed + self.global_rank)  # for networks that draw themselves, as dropout does
+        seed_networks(iteration.seed + self.global_rank, self.device)
         if self.generator_training is not None and self.classes.found != 0:
             self.generator_phase(self.generator_training.steps)
         self.clone_phase(iteration.number)

@@ -25,7 +25,7 @@ from lightning_extract.attacks.threat_model import ThreatModel
 from lightning_extract.attacks.work import Work
 from lightning_extract.data.augmentation import random_crop_and_flip
 from lightning_extract.data.autoaugment import auto_augment
-from lightning_extract.data.draws import Iteration, IterationDraws
+from lightning_extract.data.draws import Iteration, IterationDraws, seed_networks
 from lightning_extract.data.pool_stream import PoolStream
 from lightning_extract.data.pools import Pool
 from lightning_extract.data.replay import ReplayDtype
@@ -130,7 +130,7 @@ class DFMS(DataFreeAttack):
     def training_step(self, iteration: Iteration, batch_idx: int) -> None:
         """One iteration of the stage that it belongs to."""
         self.draws = IterationDraws(iteration.seed, self.global_rank, self.trainer.world_size, self.device)
-        torch.manual_seed(iteration.seed + self.global_rank)  # for networks that draw themselves, as dropout does
+        seed_networks(iteration.seed + self.global_rank, self.device)
         stage, step = self.stages.at(iteration.number)
         self.stage = stage.name
         if step == 0:

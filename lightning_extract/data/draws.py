@@ -29,6 +29,16 @@ def mix_seed(run_seed: int, number: int) -> int:
     return int.from_bytes(digest, "big") >> 1
 
 
+def seed_networks(seed: int, device: torch.device) -> None:
+    """Seeds what networks draw themselves, as dropout does, on the CPU and the device that computes.
+
+    ``torch.manual_seed`` seeds every kind of accelerator, which costs more than a small network's iteration.
+    """
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
+
+
 class IterationDraws:
     """Draws the global batch from the iteration's seed and hands out this process's slice.
 
