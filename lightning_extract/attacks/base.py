@@ -201,7 +201,8 @@ class ExtractionAttack(LightningModule, ABC):
             self.oracle.probe()
         if stage == "fit":
             check_processes(self.trainer)
-            check_budget(self.threat_model, self.initial_queries, self.queries_per_iteration, self.trainer.world_size)
+            costs = self.initial_queries, self.queries_per_iteration
+            check_budget(self.threat_model, *costs, self.trainer.world_size, self.clones)
             if self.trainer.world_size > 1:
                 synchronise_batch_norm(self, self.trainer.strategy.root_device.type)
 

@@ -1,8 +1,11 @@
 """Checks that experiment, data set, processes and budget fit together, made before the first query."""
 
+from collections.abc import Mapping
+
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities import rank_zero_warn
+from torch import nn
 
 from lightning_extract.attacks.settings import CloneTraining, ReplaySettings
 from lightning_extract.attacks.threat_model import ThreatModel
@@ -41,8 +44,10 @@ def check_processes(trainer: Trainer) -> None:
         raise InputError(f"precision {trainer.precision} is not supported; use 32-true, bf16-mixed or 16-mixed")
 
 
-def check_budget(threat_model: ThreatModel, initial: int, queries_per_iteration: int, world_size: int) -> None:
-    """Looks whether the budget pays what is bought once and an iteration, and whether its remainder can be shared out.
+def check_budget(
+    threat_model: ThreatModel, initial: int, queries_per_iteration: int, world_size: int, clones: nn.Module
+) -> None:
+    """Looks whether the budget pays what is bought once and an iteration, and what its remainder is good for.
 
     Raises:
         InputError: It does not.
@@ -59,12 +64,33 @@ def check_budget(threat_model: ThreatModel, initial: int, queries_per_iteration:
             f"the budget of {threat_model.query_budget:,} queries does not pay one iteration of "
             f"{queries_per_iteration:,}{before}; raise query_budget, lower batch_size or set remainder to fill"
         )
-    leftover = budget % queries_per_iteration % world_size if queries_per_iteration else 0
-    if threat_model.remainder == "fill" and leftover:
+    last = budget % queries_per_iteration if queries_per_iteration and threat_model.remainder == "fill" else 0
+    check_single_images(clones, {"the last batch of the budget": last})
+    leftover = last % world_size
+    if leftover:
         raise InputError(
             f"the last {leftover} queries of {budget:,} cannot be split over {world_size} "
             "processes; change query_budget or set remainder to stop"
         )
+
+
+def check_single_images(clones: nn.Module, batches: Mapping[str, int]) -> None:
+    """Refuses batches of one image where clones normalise by the batch without a map to average over, as AlexNet does.
+
+    Args:
+        clones: The clones.
+        batches: Images of batches that they are trained on, over all processes, by what a message calls them.
+
+    Raises:
+        InputError: There is such a batch.
+    """
+    normalises = any(isinstance(module, nn.BatchNorm1d) for module in clones.modules())
+    for name, images in batches.items():
+        if normalises and images == 1:
+            raise InputError(
+                f"{name} holds 1 image, by which the clones' batch normalisation cannot be computed; change "
+                "query_budget or the batch, or set remainder to stop"
+            )
 
 
 def check_zeroth_order(attack: str, threat_model: ThreatModel, clone_training: CloneTraining) -> None:

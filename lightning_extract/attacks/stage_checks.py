@@ -58,7 +58,7 @@ def check_stages(stages: StageRun, world_size: int) -> None:
         whole = bought.mixture.proxy_batch + bought.mixture.generated_batch
         sizes = {"a training batch": whole, "the validation images": bought.validation.size}
         sizes |= {"proxy images": bought.mixture.proxy, "generated images": bought.mixture.generated}
-        sizes |= {"the last training batch of an epoch": bought.mixture.last_batch} if bought.purchases else {}
+        sizes |= {"the last training batch": bought.mixture.last_batch} if bought.purchases else {}
         for what, size in sizes.items():
             if size % world_size:
                 raise InputError(

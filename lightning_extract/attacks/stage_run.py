@@ -110,6 +110,11 @@ class StageRun:
                 self.total += iterations
 
     @property
+    def last_batches(self) -> dict[str, int]:
+        """Images of the last batch of each clone stage's epochs."""
+        return {f"the last training batch of {n}": s.mixture.last_batch for n, s in self.sets.items() if s.purchases}
+
+    @property
     def initial_queries(self) -> int:
         """What the clone stages buy."""
         return sum(bought.queries for bought in self.sets.values())

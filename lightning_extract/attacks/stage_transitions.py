@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from lightning_extract.attacks.averaged_clones import AveragedClones
+from lightning_extract.attacks.checks import check_single_images
 from lightning_extract.attacks.data_free import DataFreeAttack
 from lightning_extract.attacks.stage_checks import check_stages
 from lightning_extract.attacks.stage_run import StageRun
@@ -47,12 +48,13 @@ class StageTransitions:
         """Lays out the run, before a checkpoint is loaded.
 
         Raises:
-            InputError: A stage lacks proxy images, or processes cannot share its batches, or memory is short.
+            InputError: A stage lacks proxy images, processes cannot share its batches, or memory is short.
         """
         facts = read_snapshot(self.earlier)[1] if self.earlier.run else {}
         attack = self.attack
         self.stages.plan(proxy_images, attack.threat_model, attack.batch_size, dtype, facts.get("validation"))
         check_stages(self.stages, attack.trainer.world_size)
+        check_single_images(attack.clones, self.stages.last_batches)
 
     def take_over(self) -> None:
         """Starts from the earlier stages of another run, if there is one and the run itself does not continue.

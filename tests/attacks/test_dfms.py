@@ -21,6 +21,8 @@ from tests.config_files import make_parts
 from tests.miniature import CONF, config_of, fit
 from tests.state import assert_same_state, final_state
 
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Lightning's use of jsonargparse
+
 CONFIG = config_of(DFMS)
 STAGE = "--model.stages."
 ONE_EVALUATION = ["--data.iterations_per_epoch", "100"]
@@ -268,6 +270,28 @@ def test_evaluation_of_a_finished_run_needs_neither_pool_nor_replay(
         ([argument for stage in STAGES for argument in SKIP[stage]], "every stage has 0 iterations or epochs"),
         (["--model.latent_dim", "0"], "latent_dim is 0"),
         (["--data.image_size", "28", "--model.threat_model.image_size", "28"], "32"),
+        (
+            [
+                "--model.clone_training.network",
+                "alexnet_half",
+                "--model.threat_model.query_budget",
+                "353",
+                "--model.threat_model.remainder",
+                "fill",
+            ],
+            "the last batch of the budget holds 1 image, by which the clones' batch normalisation cannot be computed",
+        ),
+        (
+            [
+                "--model.clone_training.network",
+                "alexnet_half",
+                STAGE + "clone_init.proxy_ratio",
+                "0",
+                STAGE + "clone_init.batch_size",
+                "71",
+            ],
+            "the last training batch of clone_init holds 1 image",
+        ),
         (["--gradient_quality.every", "1"], "gradient_quality needs a generator that follows a distance alone"),
     ],
     ids=lambda value: " ".join(value)[:60] if isinstance(value, list) else "",

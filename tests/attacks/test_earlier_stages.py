@@ -17,6 +17,8 @@ from tests.command_line import complaint
 from tests.miniature import config_of, fit
 from tests.state import assert_same_state, final_state
 
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Lightning's use of jsonargparse
+
 CONFIG = config_of(DFMS)
 EARLIER = "--model.stages.earlier."
 SPENT = {"gan": 0, "clone_init": 112, "diversity": 112, "clone_reinit": 224, "alternating": 992}
