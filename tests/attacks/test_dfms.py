@@ -16,8 +16,7 @@ from lightning_extract.attacks.stages import STAGES
 from lightning_extract.callbacks.query_axis import QueryAxis
 from lightning_extract.oracle import VictimOracle
 from tests.attacks.test_contract import Kill
-from tests.command_line import CONFIGS, complaint
-from tests.config_files import make_parts
+from tests.command_line import complaint
 from tests.miniature import CONF, config_of, fit
 from tests.state import assert_same_state, final_state
 
@@ -65,46 +64,6 @@ def test_each_stage_buys_what_it_declares(monkeypatch: pytest.MonkeyPatch) -> No
     assert model.ledger.by_phase == WHOLE
     assert model.initial_queries == sum(BOUGHT.values())
     assert summary("run")["queries"]["by_phase"] == WHOLE
-
-
-@pytest.mark.parametrize(
-    ("config", "proxy_images", "learnt", "batches", "alternating"),
-    [
-        ("dfms_c10_hard_40_classes", 20_000, 45_000, 157, 8_000_000),
-        ("dfms_c10_hard_10_classes", 5_000, 45_000, 40, 4_000_000),
-        ("dfms_c10_hard_resnet18", 50_000, 50_000, 391, 7_500_000),
-    ],
-)
-def test_full_size_runs_mix_and_spend_as_the_official_code(
-    config: str, proxy_images: int, learnt: int, batches: int, alternating: int
-) -> None:
-    attack = make_parts(CONFIGS / f"{config}.yaml").model
-    clone_stages = 2 * (learnt + 20_000)
-    attack.threat_model.__dict__["query_budget"] = clone_stages + alternating  # what the official code spends in all
-    with torch.device("cpu"):
-        attack.stages.plan(proxy_images, attack.threat_model, attack.batch_size, "uint8")
-    spent: dict[str, int] = {}
-    for stage in attack.stages.stages:
-        for step in range(stage.iterations):
-            bought = attack.stages.sets.get(stage.name)
-            if bought is not None and step < len(bought.purchases):
-                source, _, count = bought.purchases[step]
-                name = f"{stage.name}_validation" if source == "validation" else stage.name
-                spent[name] = spent.get(name, 0) + count
-            elif stage.name == "alternating":
-                spent[stage.name] = spent.get(stage.name, 0) + attack.queries_per_iteration
-    assert spent == {
-        "clone_init_validation": 20_000,
-        "clone_init": learnt,
-        "clone_reinit_validation": 20_000,
-        "clone_reinit": learnt,
-        "alternating": alternating - alternating % 64,
-    }
-    mixture = attack.stages.sets["clone_init"].mixture
-    assert (mixture.size, mixture.batches) == (learnt, batches)
-    lengths = {stage.name: stage.iterations for stage in attack.stages.stages}
-    assert lengths["gan"] == 200 * proxy_images // 64
-    assert lengths["diversity"] == 100 * proxy_images // 64
 
 
 @pytest.fixture(scope="module")
