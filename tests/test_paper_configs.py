@@ -241,6 +241,9 @@ def test_the_lengths_of_stages_in_the_header_are_those_of_the_config(path: Path)
     stages, images = settings(path)["stages"], proxy_images(path)
     lengths = stages["gan"]["iterations"], stages["diversity"]["iterations"]
     assert lengths == (number(passes[1]), number(passes[2])) == (images * 200 // 64, images * 100 // 64)
+    alternating = re.search(r"([\d,]+) iterations of 64", header(path))
+    assert alternating is not None
+    assert int(warmup[1]) == number(alternating[1]) * 64 // images
     assert stages["alternating"]["schedule"]["warmup"] == pytest.approx(10 / int(warmup[1]), abs=1e-4)
 
 

@@ -281,8 +281,8 @@ class DFMS(DataFreeAttack):
         return [*super().evaluated_models(), "averaged"]
 
     def model_probabilities(self, samples: Tensor) -> list[Tensor]:
-        averaged = self.averages.model(self.clones)
-        return [*super().model_probabilities(samples), self.vote(averaged(samples.to(self.dtype)))]
+        models, averaged = super().model_probabilities(samples), self.averages.model(self.clones)
+        return [*models, models[0] if averaged is self.clones else self.vote(averaged(samples.to(self.dtype)))]
 
     def on_validation_epoch_start(self) -> None:
         self.selection = self.transitions.select(self.stage) if self.trainer.state.fn == "fit" else {}

@@ -73,14 +73,16 @@ class StageRun:
             threat_model: Budget and access.
             batch_size: Images of a purchase, and of an alternating iteration.
             dtype: How bought images are kept.
-            inherited: A stage of another run, whose images to validate by are used until this run buys its own, and
-                their number.
+            inherited: A stage of another run, whose images to validate by are used since this run buys none, and their
+                number.
 
         Raises:
             InputError: The free memory does not hold what a clone stage buys.
         """
         assert isinstance(threat_model.num_classes, int)
-        self.proxy_images = proxy_images
+        self.proxy_images, self.total = proxy_images, 0
+        for known in (self.stages, self.sets, self._places):
+            known.clear()
         new_set = partial(
             BoughtSet,
             batch_size=batch_size,
@@ -200,10 +202,10 @@ class StageRun:
             bought.load(folder / name, state[name], for_training=any(iterations_done < end for end in ends))
 
     def validation_at(self, stage: StageName) -> tuple[StageName, BoughtSet] | None:
-        """The newest complete images to validate by, with the stage in which they were bought."""
-        complete = [
-            (name, bought)
-            for name, bought in self.sets.items()
-            if STAGES.index(name) <= STAGES.index(stage) and 0 < bought.validation.size == len(bought.validation)
-        ]
-        return complete[-1] if complete else None
+        """The complete images to validate by, with the stage in which they were bought.
+
+        A clone stage has its own or none; the others have the newest.
+        """
+        names = [stage] if stage in self.sets else [n for n in self.sets if STAGES.index(n) < STAGES.index(stage)]
+        bought = self.sets[names[-1]] if names else None
+        return (names[-1], bought) if bought and 0 < bought.validation.size == len(bought.validation) else None

@@ -1,6 +1,7 @@
 """The networks as they were at the end of a stage, for other runs to start from."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -67,13 +68,22 @@ def read_snapshot(
         raise InputError(
             f"stages.earlier.run: {path} cannot be read ({type(error).__name__}); give another run"
         ) from error
-    for name, value in (own or {}).items():
+    refuse_other_experiment(earlier, facts, own or {})
+    return tensors, facts
+
+
+def refuse_other_experiment(earlier: EarlierStages, facts: dict[str, Any], own: Mapping[str, str]) -> None:
+    """Compares what another run wrote of itself with this run.
+
+    Raises:
+        InputError: They differ.
+    """
+    for name, value in own.items():
         if facts.get(name) != value:
             raise InputError(
                 f"stages.earlier.run: {earlier.run} extracted with {name} {facts.get(name)}, here it is {value}; "
                 "give a run of the same"
             )
-    return tensors, facts
 
 
 def fill_networks(networks: dict[str, nn.Module], tensors: dict[str, Tensor]) -> None:

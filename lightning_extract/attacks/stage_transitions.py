@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from lightning_extract.attacks.averaged_clones import AveragedClones
@@ -12,7 +13,12 @@ from lightning_extract.attacks.checks import check_single_images
 from lightning_extract.attacks.data_free import DataFreeAttack
 from lightning_extract.attacks.stage_checks import check_stages
 from lightning_extract.attacks.stage_run import StageRun
-from lightning_extract.attacks.stage_snapshots import fill_networks, read_snapshot, save_snapshot
+from lightning_extract.attacks.stage_snapshots import (
+    fill_networks,
+    read_snapshot,
+    refuse_other_experiment,
+    save_snapshot,
+)
 from lightning_extract.attacks.stages import STAGES, CloneStage, EarlierStages, StageName
 from lightning_extract.data.draws import mix_seed
 from lightning_extract.data.replay import ReplayDtype
@@ -43,6 +49,7 @@ class StageTransitions:
     ) -> None:
         self.attack, self.stages, self.averages, self.earlier = attack, stages, averages, earlier
         self.discriminator, self.build_discriminator = discriminator, build_discriminator
+        self.kept: dict[str, str] = {}  # how answers are kept, for snapshots
 
     def plan(self, proxy_images: int, dtype: ReplayDtype) -> None:
         """Lays out the run, before a checkpoint is loaded.
@@ -52,7 +59,14 @@ class StageTransitions:
         """
         facts = read_snapshot(self.earlier)[1] if self.earlier.run else {}
         attack = self.attack
-        self.stages.plan(proxy_images, attack.threat_model, attack.batch_size, dtype, facts.get("validation"))
+        buys = any(isinstance(stage, CloneStage) and stage.epochs for stage in self.stages.settings.values())
+        inherited = None if buys else facts.get("validation")
+        self.kept = {"access": attack.threat_model.access, "replay_dtype": dtype}
+        if inherited:
+            refuse_other_experiment(self.earlier, facts, self.kept)
+        self.stages.plan(proxy_images, attack.threat_model, attack.batch_size, dtype, inherited)
+        if attack.clone_training.channels_last:
+            self.averages.to(memory_format=torch.channels_last)
         check_stages(self.stages, attack.trainer.world_size)
         check_single_images(attack.clones, self.stages.last_batches)
 
@@ -86,18 +100,22 @@ class StageTransitions:
     def end(self, stage: StageName) -> None:
         """Hands on the clones that a clone stage found best, and leaves a snapshot for other runs to start from."""
         attack = self.attack
+        if stage in self.stages.sets and self.select(stage):
+            attack.clones.load_state_dict(self.averages.best)
+        self.save_bought()
         if stage in self.stages.sets:
-            if self.select(stage):
-                attack.clones.load_state_dict(self.averages.best)
-            self.save_bought()
             self.stages.sets[stage].forget_training()
         self.stages.forget_moments(stage, [optimizer.optimizer for optimizer in attack.optimizer_list])
         if attack.global_rank == 0:
             newest = self.stages.validation_at(stage)
-            facts = self._experiment | {
-                "queries": attack.ledger.spent + sum(run["queries"] for run in attack.start_from),
-                "validation": newest and (newest[0], newest[1].validation.added),
-            }
+            facts = (
+                self._experiment
+                | self.kept
+                | {
+                    "queries": attack.ledger.spent + sum(run["queries"] for run in attack.start_from),
+                    "validation": newest and (newest[0], newest[1].validation.added),
+                }
+            )
             save_snapshot(attack.trainer.default_root_dir, stage, self._networks, facts)
 
     def select(self, stage: StageName) -> dict[str, Tensor]:
@@ -107,12 +125,13 @@ class StageTransitions:
             return {}
         attack = self.attack
         attack.clones.eval()
-        return self.averages.select(
-            attack.clones,
-            lambda: newest[1].validation_share(attack.global_rank, attack.trainer.world_size, attack.device),
-            lambda logits: attack.vote(logits).argmax(dim=1),
-            attack.num_classes,
-        )
+        with attack.trainer.precision_plugin.forward_context():  # the same at evaluations and at the end of a stage
+            return self.averages.select(
+                attack.clones,
+                lambda: newest[1].validation_share(attack.global_rank, attack.trainer.world_size, attack.device),
+                lambda logits: attack.vote(logits).argmax(dim=1),
+                attack.num_classes,
+            )
 
     def save_bought(self) -> None:
         """Writes what was bought since the last call, on the first process."""

@@ -53,7 +53,7 @@ class CloneStage:
         generated_ratio: Generated images bought, as a share of set_size; official code: 0.5, for the 10 classes 0.8.
         batch_size: What the ratios are shares of in a batch; 128 in the official code, so that a batch of the
             40-class pool holds 128 proxy and 64 generated images.
-        validation_size: Generated images bought to select by, never trained on; 20,000 in the official code; 0 takes
+        validation_size: Generated images bought to select by, never trained on; 20,000 in the official code; 0 hands on
             the last weights instead.
         schedule: Learning rate over the stage's training; half a cosine in the official code.
         clone_optimizer: The clones' here; the attack's own when not given.
@@ -61,7 +61,7 @@ class CloneStage:
 
     epochs: int = 200
     set_size: int = 50_000
-    proxy_ratio: float = 0.5
+    proxy_ratio: float = 1.0
     generated_ratio: float = 0.5
     batch_size: int = 128
     validation_size: int = 20_000

@@ -43,7 +43,7 @@ class Mixture:
     def batches(self) -> int:
         """Batches an epoch; the last one is smaller where a source does not divide."""
         sources = (self.proxy, self.proxy_batch), (self.generated, self.generated_batch)
-        return min(math.ceil(images / batch) for images, batch in sources if images)
+        return min((math.ceil(images / batch) for images, batch in sources if images), default=0)
 
     @property
     def last_batch(self) -> int:

@@ -168,6 +168,14 @@ def test_a_clone_stage_hands_on_what_validated_best(monkeypatch: pytest.MonkeyPa
         assert torch.equal(value, best[name]), name
 
 
+def test_without_validation_images_the_last_weights_are_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(AveragedClones, "select", lambda *_: pytest.fail("there is nothing to select by"))
+    sizes = [STAGE + "clone_init.validation_size", "0", STAGE + "clone_reinit.validation_size", "0"]
+    model = fit(CONFIG, "run", *ONE_EVALUATION, *sizes).model
+    assert model.ledger.by_phase["clone_reinit"] == 72
+    assert summary("run")["best_heldout"] is None
+
+
 def test_the_best_row_is_that_of_the_selected_model(whole: Path) -> None:
     found = summary(str(whole))["best_heldout"]
     assert found["accuracy"] == found["accuracy_averaged"]
@@ -210,6 +218,10 @@ def test_evaluation_of_a_finished_run_needs_neither_pool_nor_replay(
         (["--model.clone_training.start_from", "[other]"], "taken over by stages.earlier"),
         (["--model.threat_model.input_space", "post_transform"], "set threat_model.input_space to pre_transform"),
         (["--model.averages", "[1.0]"], "averages are [1.0]; give momenta of at least 0 and below 1"),
+        (
+            ["--data.pool", "uniform_noise", *SKIP["gan"], STAGE + "clone_init.generated_ratio", "0"],
+            "stage clone_init needs proxy images",
+        ),
         (["--data.pool", "uniform_noise"], "stage gan needs proxy images, and the data have none; set data.class_path"),
         ([STAGE + "gan.iterations", "-1"], "gan: iterations is -1; give 0 or more"),
         ([STAGE + "clone_init.proxy_ratio", "1.5"], "proxy_ratio is 1.5; give a share of set_size between 0 and 1"),

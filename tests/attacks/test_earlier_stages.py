@@ -87,7 +87,8 @@ def test_validation_images_are_copied_into_the_own_folder(source: Path, monkeypa
 
 
 @pytest.mark.parametrize(
-    "problem", ["no run", "stage not reached", "damaged", "victim", "network", "width", "replay gone"]
+    "problem",
+    ["no run", "stage not reached", "damaged", "victim", "network", "width", "access", "dtype", "replay gone"],
 )
 def test_a_run_that_cannot_be_taken_over_is_refused(
     problem: str, source: Path, capsys: pytest.CaptureFixture[str]
@@ -120,9 +121,20 @@ def test_a_run_that_cannot_be_taken_over_is_refused(
     elif problem == "width":
         arguments += ["--model.width", "4"]
         message = "set clone_training, latent_dim and width as in that run"
+    elif problem == "access":
+        arguments += ["--model.threat_model.access", "hard"]
+        message = "extracted with access soft, here it is hard; give a run of the same"
+    elif problem == "dtype":
+        arguments += ["--model.replay_dtype", "uint8"]
+        message = "extracted with replay_dtype float32, here it is uint8"
     else:
         shutil.rmtree(other / "replay")
         message = "lacks the samples from 0 to 40; restore it or start a new run folder"
     text = complaint(capsys, "fit", "--config", CONFIG, "--run_dir", "run", *arguments)
     assert message in text
     assert not Path("run", "config.yaml").exists()
+
+
+def test_a_generator_serves_runs_of_other_access(source: Path) -> None:
+    model = fit(CONFIG, "run", *taken(source, "gan"), "--model.threat_model.access", "hard").model
+    assert model.ledger.by_phase["clone_init"] == 72
