@@ -18,6 +18,7 @@ from lightning_extract.data.draws import mix_seed
 from lightning_extract.data.mixture import Mixture
 from lightning_extract.data.replay import ReplayDtype
 from lightning_extract.data.seeds import run_seed
+from lightning_extract.errors import InputError
 
 NETWORKS = {"clones": "clone_optimizer", "generator": "generator_optimizer", "discriminator": "discriminator_optimizer"}
 
@@ -149,7 +150,12 @@ class StageRun:
                 own = f"{stage.name}_{network}"
                 make = getattr(settings, name, None) or self._optimizers.get(own) or self._optimizers[network]
                 self._places[stage.name, network] = len(optimizers)
-                optimizers.append(make(networks[network].parameters()))
+                try:
+                    optimizers.append(make(networks[network].parameters()))
+                except (TypeError, ValueError) as error:
+                    raise InputError(
+                        f"the optimizer of {network} in stage {stage.name} cannot be made: {error}"
+                    ) from error
                 rate = lambda _, stage=stage, network=network: self.rate(stage, network, iterations_done())  # noqa: E731
                 schedules.append(LambdaLR(optimizers[-1], rate))
         return optimizers, schedules

@@ -176,7 +176,7 @@ class EarlierStages:
     """
 
     run: str = ""
-    through: StageName = "gan"
+    through: Literal["gan", "clone_init", "diversity", "clone_reinit"] = "gan"
 
 
 @dataclass(frozen=True)

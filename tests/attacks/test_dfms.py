@@ -263,6 +263,7 @@ def test_evaluation_of_a_finished_run_needs_neither_pool_nor_replay(
             ],
             "the last training batch of clone_init holds 1 image",
         ),
+        (["--model.clone_optimizer.lr", "-1"], "the optimizer of clones in stage clone_init cannot be made: Invalid"),
         (["--gradient_quality.every", "1"], "gradient_quality needs a generator that follows a distance alone"),
     ],
     ids=lambda value: " ".join(value)[:60] if isinstance(value, list) else "",
