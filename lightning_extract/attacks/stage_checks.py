@@ -51,8 +51,8 @@ def check_stages(stages: StageRun, world_size: int) -> None:
         if wants and not stages.proxy_images:
             cure = "proxy_ratio" if isinstance(settings, CloneStage) else "iterations or adversarial_weight"
             raise InputError(
-                f"stage {stage.name} needs proxy images, and the data have none; set data.class_path to PoolStream "
-                f"with a pool of images, or the stage's {cure} to 0"
+                f"stage {stage.name} needs proxy images, and the data have none, or endless noise; set data.class_path "
+                f"to PoolStream with a pool of images, or the stage's {cure} to 0"
             )
     for name, bought in stages.sets.items():
         whole = bought.mixture.proxy_batch + bought.mixture.generated_batch

@@ -222,7 +222,10 @@ def test_evaluation_of_a_finished_run_needs_neither_pool_nor_replay(
             ["--data.pool", "uniform_noise", *SKIP["gan"], STAGE + "clone_init.generated_ratio", "0"],
             "stage clone_init needs proxy images",
         ),
-        (["--data.pool", "uniform_noise"], "stage gan needs proxy images, and the data have none; set data.class_path"),
+        (
+            ["--data.pool", "uniform_noise"],
+            "stage gan needs proxy images, and the data have none, or endless noise; set data.class_path",
+        ),
         ([STAGE + "gan.iterations", "-1"], "gan: iterations is -1; give 0 or more"),
         ([STAGE + "clone_init.proxy_ratio", "1.5"], "proxy_ratio is 1.5; give a share of set_size between 0 and 1"),
         ([STAGE + "clone_init.proxy_ratio", "0.001"], "is not one image; raise it, or set it to 0"),
