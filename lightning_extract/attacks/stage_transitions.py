@@ -64,6 +64,8 @@ class StageTransitions:
         self.kept = {"access": attack.threat_model.access, "replay_dtype": dtype}
         if inherited:
             refuse_other_experiment(self.earlier, facts, self.kept)
+        elif facts and self.earlier.through != "gan":  # which asks for nothing
+            refuse_other_experiment(self.earlier, facts, {"access": attack.threat_model.access})
         self.stages.plan(proxy_images, attack.threat_model, attack.batch_size, dtype, inherited)
         if attack.clone_training.channels_last:
             self.averages.to(memory_format=torch.channels_last)
