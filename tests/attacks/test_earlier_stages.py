@@ -138,3 +138,11 @@ def test_a_run_that_cannot_be_taken_over_is_refused(
 def test_a_generator_serves_runs_of_other_access(source: Path) -> None:
     model = fit(CONFIG, "run", *taken(source, "gan"), "--model.threat_model.access", "hard").model
     assert model.ledger.by_phase["clone_init"] == 72
+
+
+def test_clones_of_other_access_are_refused_also_where_the_run_buys_its_own_images(
+    source: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [*taken(source, "clone_init"), "--model.threat_model.access", "hard"]
+    text = complaint(capsys, "fit", "--config", CONFIG, "--run_dir", "run", *arguments)
+    assert "extracted with access soft, here it is hard; give a run of the same" in text
