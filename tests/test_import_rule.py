@@ -16,11 +16,12 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 MAY_IMPORT = {
     "functional": set(),
     "networks": {"functional", "errors"},
-    "metrics": {"functional", "errors"},
-    "data": {"functional", "errors"},
+    "metrics": {"functional", "bars", "errors"},
+    "data": {"functional", "bars", "errors"},
     "victims": {"functional", "networks", "data", "errors"},
-    "oracle": {"functional", "networks", "victims", "errors"},
-    "attacks": {"functional", "networks", "oracle", "victims", "data", "metrics", "errors"},
+    "oracle": {"functional", "networks", "victims", "data.words", "errors"},
+    "selection": {"functional", "errors"},
+    "attacks": {"functional", "networks", "oracle", "victims", "data", "metrics", "selection", "bars", "errors"},
     "callbacks": {
         "attacks.base",
         "attacks.data_free",  # the generator's gradient is compared with the true one, its images are drawn
@@ -29,34 +30,46 @@ MAY_IMPORT = {
         "functional",
         "metrics",
         "oracle.ledger",
+        "bars",
         "errors",
     },
     "reports": {"errors"},
+    "bars": {"errors"},
     "errors": set(),
 }
 COMMAND_LINE = {"__main__", "cli", "commands", "extract_cli", "complaints", "parser"}
 SHARED_BY_ATTACKS = {
     "averaged_clones",
     "base",
+    "bought_answers",
     "bought_set",
     "checks",
     "class_discovery",
+    "clone_reader",
+    "clone_scores",
     "data_free",
     "extracted_clones",
     "heldout_selection",
-    "pool_based",
+    "round_candidates",
+    "round_checks",
+    "round_state",
+    "rounds",
     "settings",
     "stage_checks",
     "stage_run",
     "stage_snapshots",
     "stage_transitions",
     "stages",
+    "thief_clone",
+    "thief_split",
     "threat_model",
     "work",
 }
 # Besides torch and the standard library.
 MAY_USE = {"functional": set(), "networks": set(), "oracle": set(), "errors": set()}
 FORBIDDEN_MODULES = {"wandb", "pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
+# Downsampled ImageNet comes as pickles; this reader builds stand-ins for arrays and calls nothing that a file names.
+READS_PICKLES = {"data.imagenet_batches"}
 
 each = pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 
@@ -154,7 +167,18 @@ def test_nothing_imports_the_command_line(path: Path) -> None:
 
 @each
 def test_no_dashboard_and_no_pickle(path: Path) -> None:
-    assert not {name.split(".")[0] for name in imports_of(path)} & FORBIDDEN_MODULES
+    found = {name.split(".")[0] for name in imports_of(path)} & FORBIDDEN_MODULES
+    assert found == ({"pickle"} if module_name(path) in READS_PICKLES else set())
+
+
+def test_no_pickle_is_read_without_restrictions() -> None:
+    for name in READS_PICKLES:
+        used = {
+            ast.unparse(node)
+            for node in ast.walk(ast.parse((PACKAGE / f"{name.replace('.', '/')}.py").read_text()))
+            if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "pickle"
+        }
+        assert used == {"pickle.Unpickler"}  # as a base class whose find_class the tests of the reader try
 
 
 @each
