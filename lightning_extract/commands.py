@@ -10,6 +10,7 @@ from lightning.pytorch import LightningDataModule, LightningModule
 import lightning_extract.attacks
 import lightning_extract.data.generator_stream
 import lightning_extract.data.image_data
+import lightning_extract.victims.text_training
 import lightning_extract.victims.training  # noqa: F401  (what is imported can be named in a config)
 from lightning_extract.callbacks.run_record import RunRecord
 from lightning_extract.complaints import end_with, quieten

@@ -63,6 +63,11 @@ def attack_of(path: Path) -> str:
     return str(read(path)["model"]["class_path"])
 
 
+def medium_of(path: Path) -> str:
+    """What a query of an attack's config is: images or text."""
+    return str(settings(path)["threat_model"].get("medium", "images"))
+
+
 def leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """All settings of a tree, by their dotted keys."""
     if isinstance(tree, dict) and tree:

@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor, nn
 
-from lightning_extract.attacks import base
+from lightning_extract.attacks import threat_model
 from lightning_extract.callbacks.query_axis import QueryAxis
 from lightning_extract.cli import main
 from lightning_extract.victims.loading import load_victim
@@ -41,6 +41,6 @@ def use_float64(self: QueryAxis, trainer: Trainer, pl_module: LightningModule, s
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    base.load_victim = load_float64_victim
+    threat_model.load_victim = load_float64_victim
     QueryAxis.setup = use_float64
     main(sys.argv[1:])

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from lightning_extract.attacks import DataFreeAttack, base
+from lightning_extract.attacks import DataFreeAttack, threat_model
 from lightning_extract.callbacks.query_axis import QueryAxis
 from lightning_extract.data.draws import Iteration
 from lightning_extract.networks import CLASSIFIERS
@@ -47,7 +47,7 @@ def fit_in_float64(
 
     with monkeypatch.context() as patch:
         patch.setitem(CLASSIFIERS, "tiny", tiny_classifier)
-        patch.setattr(base, "load_victim", load_float64_victim)
+        patch.setattr(threat_model, "load_victim", load_float64_victim)
         patch.setattr(QueryAxis, "setup", use_float64)
         patch.setattr(DataFreeAttack, "training_step", remember_start)
         attack = fit(config, "run", "--data.iterations_per_epoch", "1000", *TINY, *arguments).model

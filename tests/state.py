@@ -13,7 +13,7 @@ def final_state(run_dir: Path) -> dict[str, Any]:
     """Weights, optimizers, schedules and the attack's own state after a run."""
     checkpoint = torch.load(run_dir / "checkpoints" / "last.ckpt", weights_only=True)
     kept = {name: checkpoint[name] for name in ("state_dict", "optimizer_states", "lr_schedulers", "attack")}
-    del kept["attack"]["referenced"]  # free evaluation, which a resumed run really asks for again
+    del kept["attack"]["oracle"]["referenced"]  # free evaluation, which a resumed run really asks for again
     kept["callbacks"] = {name: state for name, state in checkpoint["callbacks"].items() if not name.startswith(UNEQUAL)}
     return kept
 

@@ -17,7 +17,8 @@ from lightning_extract.attacks import DisGUIDE
 from lightning_extract.cli import main
 from lightning_extract.networks import build_classifier
 from lightning_extract.oracle import VictimOracle
-from lightning_extract.victims.loading import SHIPPED, load_victim, save_victim
+from lightning_extract.victims.loading import SHIPPED, load_victim
+from lightning_extract.victims.saving import save_victim
 from tests.command_line import CONFIGS, complaint, only_message, start_script
 from tests.image_folders import write_image_folder
 from tests.miniature import CONF
@@ -259,7 +260,7 @@ def test_weights_that_are_not_finite(monkeypatch: pytest.MonkeyPatch, capsys: Ca
     next(network.parameters()).view(-1)[3] = float("nan")
     described = {name: value for name, value in vars(card).items() if name not in ("weights_sha256", "format_version")}
     with monkeypatch.context() as patch:
-        patch.setattr("lightning_extract.victims.loading.check_finite", lambda *_: None)
+        patch.setattr("lightning_extract.victims.saving.check_finite", lambda *_: None)
         save_victim("victim", network, **described)
     assert "is not finite; the training diverged" in complaint(capsys, *FIT, THREAT + "victim", "victim")
     assert nothing_was_bought()

@@ -144,7 +144,7 @@ def test_a_report_on_two_seeds(finished: tuple[Path, str], capsys: pytest.Captur
     assert row["seeds"] == "2"
     assert float(row["final_accuracy_mean"]) == pytest.approx(sum(accuracies) / 2)
     assert {path.name for path in Path("report").iterdir()} == {
-        "table.md", "table.csv", "runs.csv", "curves_agreement.png",
+        "table.md", "table.csv", "runs.csv", "labels.csv", "labels.png", "curves_agreement.png",
     }  # fmt: skip
 
 

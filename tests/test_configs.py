@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from lightning_extract.data.datasets import DATASETS
+from lightning_extract.data.text_sets import TEXT_DATASETS
 from lightning_extract.victims.loading import load_victim, shipped_victims
 from tests.command_line import CONFIGS
 from tests.config_files import (
@@ -23,6 +24,7 @@ from tests.config_files import (
     keys,
     leaves,
     make_parts,
+    medium_of,
     parse,
     read,
     settings,
@@ -31,10 +33,13 @@ from tests.miniature import CONF
 
 # The clones of the papers; this project's own experiments have smaller ones, for one core.
 FULL_SIZE = {"resnet18_8x", "resnet34_8x", "wrn_22_2", "alexnet_half"}
+# ActiveThief's clones are small; this project's own experiments train them shorter.
+FULL_LENGTH = 1000
 
 # What may be left to its default, since it changes speed, places or nothing.
 DECIDES_NO_NUMBER = re.compile(
-    r".*\.(channels_last|compile|root|pool_root|download|channels|overwrite|eval_batch_size|cache)"
+    r".*\.(channels_last|compile|root|pool_root|download|channels|overwrite|eval_batch_size|cache|pool_cache|"
+    r"deepfool\.batch_size)"
 )
 # What may be left out where the default is this value: then the experiment is as if the setting did not exist.
 NEUTRAL = {
@@ -48,10 +53,21 @@ NEUTRAL = {
     "init_args.replay_dtype": "float32",  # pixels are kept as they are
     "init_args.pool_classes": None,  # no image is left out
     "init_args.pool_limit": None,
+    "init_args.accuracy_goals": [],  # the queries to none are reported
+    "init_args.dropout": None,  # the network's own
+    "init_args.batch_norm_momentum": None,
+    "init_args.patience": None,  # a victim's last weights, and no images kept apart to choose others by
+    "init_args.validation_share": 0.0,
+    "threat_model.medium": "images",  # as in all data-free attacks
 }
 OF_REPLAY = re.compile(r".*\.replay\.(size|stored|dtype|device)")
 OF_STEPS = re.compile(r".*\.schedule\.(milestones|factor)")
 OF_SHAPES = re.compile(r"data\.init_args\.shapes\..*")
+OF_IMAGES = re.compile(r".*\.threat_model\.(channels|image_size)")
+OF_TEXTS = re.compile(r"model\.init_args\.text\..*")
+OF_WORD_NOISE = re.compile(r"data\.init_args\.noise_(words|lengths)")
+OF_ADVERSARIAL = re.compile(r".*\.selection\.deepfool\..*")
+OF_CHAINS = re.compile(r".*\.selection\.survivors")
 OF_EARLIER_STAGES = re.compile(r".*\.earlier\.through")
 STAGE_OPTIMIZER = re.compile(r".*\.stages\.\w+\.\w+_optimizer")
 
@@ -65,10 +81,17 @@ def shape_of_schedule(key: str, model: dict[str, Any]) -> str:
 
 def has_no_effect(key: str, value: Any, model: dict[str, Any], pool: str = "") -> bool:
     """Whether a setting with this value leaves the numbers of a parsed model as they are."""
+    medium = model.get("threat_model", {}).get("medium", "images")
+    strategies = model.get("selection", {}).get("strategies", ())
     off = {
         OF_REPLAY: model.get("replay", {}).get("batches") == 0,
         OF_STEPS: shape_of_schedule(key, model) != "steps",
         OF_SHAPES: pool != "synthetic_shapes",
+        OF_IMAGES: medium == "text",
+        OF_TEXTS: medium == "images",
+        OF_WORD_NOISE: pool != "uniform_words",
+        OF_ADVERSARIAL: "adversarial" not in strategies,
+        OF_CHAINS: len(strategies) == 1,
         OF_EARLIER_STAGES: not model.get("stages", {}).get("earlier", {}).get("run"),
         STAGE_OPTIMIZER: value is None,  # the attack's own optimizer
         re.compile(r".*\.class_capacity"): model.get("threat_model", {}).get("num_classes") != "unknown",
@@ -81,9 +104,16 @@ def has_no_effect(key: str, value: Any, model: dict[str, Any], pool: str = "") -
     )
 
 
+def is_full_size(path: Path) -> bool:
+    """Whether a config's clones are those of its paper, and trained as long."""
+    if attack_of(path) == "ActiveThief":
+        return bool(settings(path)["early_stopping"]["epochs"] == FULL_LENGTH)
+    return settings(path)["clone_training"]["network"] in FULL_SIZE
+
+
 def test_none_is_overlooked() -> None:
     assert len(ALL) > 60
-    assert set(PAPER) == {path for path in ATTACKS if settings(path)["clone_training"]["network"] in FULL_SIZE}
+    assert set(PAPER) == set(filter(is_full_size, ATTACKS))
 
 
 @each
@@ -114,7 +144,7 @@ def test_all_that_decides_numbers_is_stated(path: Path) -> None:
     if "threat_model:" in path.read_text():
         assert {key for key in silent if "_optimizer." not in key} == set()
     else:
-        optional = {"model.init_args.lr_interval", "model.init_args.label_smoothing"}
+        optional = {f"model.init_args.{name}" for name in ("lr_interval", "label_smoothing", "vectors_limit")}
         assert {key for key in silent if "optimizer." not in key and "scheduler." not in key} <= optional
 
 
@@ -133,6 +163,23 @@ def test_settings_without_effect_are_those_of_the_list() -> None:
     assert not has_no_effect("data.init_args.pool_limit", 50, {})
     assert has_no_effect("data.init_args.shapes.count", 9, {}, pool="cifar10")
     assert not has_no_effect("data.init_args.shapes.count", 9, {}, pool="synthetic_shapes")
+    images, text = {"threat_model": {"medium": "images"}}, {"threat_model": {"medium": "text"}}
+    for setting, effective, without in (
+        ("threat_model.image_size", images, text),
+        ("text.vocabulary", text, images),
+        ("selection.deepfool.steps", {"selection": {"strategies": ("adversarial", "kcenter")}}, text),
+        (
+            "selection.survivors",
+            {"selection": {"strategies": ("random", "kcenter")}},
+            {"selection": {"strategies": ("kcenter",)}},
+        ),
+    ):
+        assert has_no_effect(f"model.init_args.{setting}", 9, without)
+        assert not has_no_effect(f"model.init_args.{setting}", 9, effective)
+    assert not has_no_effect("model.init_args.threat_model.medium", "text", text)
+    assert has_no_effect("data.init_args.noise_lengths", (1, 2), text, pool="wikitext2")
+    assert not has_no_effect("data.init_args.noise_lengths", (1, 2), text, pool="uniform_words")
+    assert not has_no_effect("model.init_args.accuracy_goals", [0.8], {})
     stages = {"stages": {"alternating": {"schedule": {"shape": "cosine"}}, "earlier": {"run": "runs/other"}}}
     assert has_no_effect("model.init_args.stages.alternating.schedule.factor", 0.3, stages)
     assert not has_no_effect("model.init_args.stages.clone_init.schedule.factor", 0.3, stages)
@@ -156,12 +203,12 @@ def test_optimizers_keep_nothing_of_the_class_defaults(path: Path) -> None:
             assert value == (tuple(wanted_value) if isinstance(value, tuple) else wanted_value), argument
 
 
-@pytest.mark.parametrize("attack", sorted({attack_of(path) for path in PAPER}))
-def test_paper_configs_of_an_attack_name_the_same_settings(attack: str) -> None:
+@pytest.mark.parametrize(("attack", "medium"), sorted({(attack_of(path), medium_of(path)) for path in PAPER}))
+def test_paper_configs_of_an_attack_name_the_same_settings(attack: str, medium: str) -> None:
     optional = re.compile(
         rf".*({'|'.join(map(re.escape, NEUTRAL))}|class_capacity)|{OF_STEPS.pattern}|{OF_SHAPES.pattern}"
     )
-    files = [path for path in PAPER if attack_of(path) == attack]
+    files = [path for path in PAPER if (attack_of(path), medium_of(path)) == (attack, medium)]
     named = {path.stem: frozenset(key for key in keys(read(path)) if not optional.fullmatch(key)) for path in files}
     assert len(set(named.values())) == 1, named
 
@@ -178,7 +225,8 @@ def test_its_victim_has_a_config_that_writes_it_or_is_shipped(path: Path) -> Non
     model = settings(path)["threat_model"]
     shape = {"channels": 3, "image_size": 32} | model
     victim = model["victim"]
-    names = [name for name in ("num_classes", "channels", "image_size") if shape[name] != "unknown"]
+    possible = ("num_classes", "channels", "image_size") if medium_of(path) == "images" else ("num_classes",)
+    names = [name for name in possible if shape[name] != "unknown"]
     if victim in shipped_victims():
         card = load_victim(victim)[1]
         assert card.dataset == config["data"]["init_args"]["dataset"]
@@ -193,6 +241,10 @@ def test_its_victim_has_a_config_that_writes_it_or_is_shipped(path: Path) -> Non
 @each_attack
 def test_its_data_are_like_its_victim(path: Path) -> None:
     model, data = settings(path)["threat_model"], read(path)["data"]["init_args"]
+    if medium_of(path) == "text":
+        assert read(path)["data"]["class_path"] == "SentenceStream"
+        assert model["num_classes"] == TEXT_DATASETS[data["dataset"]]
+        return
     assert model["num_classes"] in ("unknown", DATASETS[data["dataset"]].num_classes)
     assert DATASETS[data["dataset"]].channels == model.get("channels", 3)
     assert data.get("image_size", 32) == model.get("image_size", 32)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_extract.attacks import DataFreeAttack, ExtractionAttack
+from lightning_extract.attacks import ExtractionAttack
 from lightning_extract.oracle import VictimOracle
 from lightning_extract.victims.loading import load_victim
 from tests.miniature import ATTACKS, config_of, fit
@@ -21,19 +21,19 @@ every_attack = pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: att
 def test_bf16_mixed_leaves_the_answers_alone(attack: type[ExtractionAttack], monkeypatch: pytest.MonkeyPatch) -> None:
     bought: list[tuple[Tensor, Tensor]] = []
     learnt: list[torch.dtype] = []
-    query, clone_loss = VictimOracle.query, DataFreeAttack.clone_loss
+    query, clone_loss = VictimOracle.query, ExtractionAttack.clone_loss
 
-    def watched_query(self: VictimOracle, samples: Tensor, phase: str) -> Tensor:
-        answers = query(self, samples, phase)
+    def watched_query(self: VictimOracle, samples: Tensor, phase: str, total: int | None = None) -> Tensor:
+        answers = query(self, samples, phase, total)
         bought.append((samples.clone(), answers))
         return answers
 
-    def watched_loss(self: DataFreeAttack, logits: Tensor, answers: Tensor) -> Tensor:
+    def watched_loss(self: ExtractionAttack, logits: Tensor, answers: Tensor) -> Tensor:
         learnt.append(logits.dtype)
         return clone_loss(self, logits, answers)
 
     monkeypatch.setattr(VictimOracle, "query", watched_query)
-    monkeypatch.setattr(DataFreeAttack, "clone_loss", watched_loss)
+    monkeypatch.setattr(ExtractionAttack, "clone_loss", watched_loss)
     model = fit(config_of(attack), "run", "--trainer.precision", "bf16-mixed").model
     assert set(learnt) == {torch.bfloat16}
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}

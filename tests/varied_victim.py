@@ -5,7 +5,8 @@ from pathlib import Path
 import torch
 
 from lightning_extract.networks import DFMEGenerator
-from lightning_extract.victims.loading import load_victim, save_victim
+from lightning_extract.victims.loading import load_victim
+from lightning_extract.victims.saving import save_victim
 
 # A miniature attack with an unknown number of classes: ten iterations of two batches of 8.
 ITERATIONS, BATCH, LATENT_DIM, CAPACITY = 10, 8, 16, 12

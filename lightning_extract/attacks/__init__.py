@@ -1,5 +1,6 @@
 """The attacks; what is imported here can be named in a config."""
 
+from .activethief import ActiveThief
 from .base import ExtractionAttack
 from .data_free import DataFreeAttack
 from .dfme import DFME
@@ -13,6 +14,7 @@ __all__ = [
     "DFME",
     "DFMS",
     "MAZE",
+    "ActiveThief",
     "DataFreeAttack",
     "DisGUIDE",
     "DualStudents",

@@ -1,7 +1,8 @@
 """What all extraction attacks share: the victim behind its oracle, the account, and the evaluation."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -9,20 +10,24 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
+from torchmetrics import MeanMetric
 
 from lightning_extract.attacks.checks import check_budget, check_data, check_processes
 from lightning_extract.attacks.class_discovery import ClassDiscovery, KnownClasses
+from lightning_extract.attacks.clone_scores import CloneScores
 from lightning_extract.attacks.settings import CloneTraining
 from lightning_extract.attacks.threat_model import ThreatModel
 from lightning_extract.attacks.work import Work
 from lightning_extract.errors import InputError
+from lightning_extract.functional.distributed import gather_shares
 from lightning_extract.functional.logits import soft_vote
-from lightning_extract.metrics import CloneQuality, QueriesToAccuracy
+from lightning_extract.functional.losses import answer_loss
+from lightning_extract.metrics import QueriesToAccuracy
 from lightning_extract.networks import CloneEnsemble, build_classifier
 from lightning_extract.networks.batch_norm import synchronise_batch_norm
-from lightning_extract.oracle import QueryLedger, VictimOracle
-from lightning_extract.victims.card import VictimCard
-from lightning_extract.victims.loading import describe_missing_victim, load_victim
+from lightning_extract.oracle import QueryLedger, Samples, VictimOracle
+from lightning_extract.victims.card import Card
+from lightning_extract.victims.loading import describe_missing_victim
 
 
 class ExtractionAttack(LightningModule, ABC):
@@ -32,6 +37,7 @@ class ExtractionAttack(LightningModule, ABC):
         threat_model: What the attacker may do and knows.
         clone_training: The clones' network and number; the extracted model is their soft vote.
         accuracy_goals: Accuracies for which the number of queries is reported when they are first reached.
+        new_clone: Makes a clone with fresh weights; the named network for images when not given.
 
     Attributes:
         ledger: The account of queries.
@@ -42,34 +48,41 @@ class ExtractionAttack(LightningModule, ABC):
         answered_at_stop: Samples that the victim had answered when the account was closed.
         stage_ended: The stage that the last iteration ended; empty when it ended none.
         heldout_model: The evaluated model that selection by held-out answers chooses.
+        equal_shares: Whether every process must buy as many samples as the others.
         learning_since: Queries spent when the clones began to learn; None while they cannot be judged.
     """
 
     oracle: VictimOracle
-    victim_card: VictimCard
+    victim_card: Card
     answered_at_stop: int | None = None
     stage_ended: str = ""
     heldout_model = "vote"
+    equal_shares = True
     learning_since: int | None = 0
 
     def __init__(
-        self, threat_model: ThreatModel, clone_training: CloneTraining, accuracy_goals: Sequence[float] = ()
+        self,
+        threat_model: ThreatModel,
+        clone_training: CloneTraining,
+        accuracy_goals: Sequence[float] = (),
+        new_clone: Callable[[], nn.Module] | None = None,
     ) -> None:
         super().__init__()
         if not all(0 < goal <= 1 for goal in accuracy_goals):
             raise InputError(f"accuracy_goals are {list(accuracy_goals)}; give shares above 0 and up to 1")
         self.automatic_optimization = False
-        self.threat_model = threat_model
+        self.threat_model, self.clone_training = threat_model, clone_training
         self.ledger = QueryLedger(threat_model.query_budget)
         self.iterations_done = 0
         known = threat_model.num_classes
         self.outputs = clone_training.class_capacity if known == "unknown" else known
         self.classes = ClassDiscovery(self.outputs) if known == "unknown" else KnownClasses()
         shape = self.outputs, threat_model.channels, threat_model.image_size
-        network, count = clone_training.network, clone_training.count
-        self.clones = CloneEnsemble(build_classifier(network, *shape) for _ in range(count))
+        self.new_clone = new_clone or partial(build_classifier, clone_training.network, *shape)
+        self.clones = CloneEnsemble(self.new_clone() for _ in range(clone_training.count))
+        self.clone_loss_mean = MeanMetric(nan_strategy="disable")
         self.goals = QueriesToAccuracy(list(accuracy_goals))
-        self.quality = nn.ModuleDict({name: CloneQuality() for name in ("victim", *self.evaluated_models())})
+        self.scores = CloneScores(self.evaluated_models())
         self.victim_accuracy: float | None = None
         self._reference: dict[int, Tensor] = {}
 
@@ -84,16 +97,10 @@ class ExtractionAttack(LightningModule, ABC):
         return 0
 
     @property
-    def can_pay_iteration(self) -> bool:
-        """Whether the account pays for another purchase, or for a smaller last one that spends the remainder."""
-        if self.threat_model.remainder == "fill":
-            return self.ledger.remaining >= self.trainer.world_size
-        return self.ledger.remaining >= self.queries_per_iteration
-
-    @property
     def finished(self) -> bool:
-        """Whether no iteration is left; an attack that trains on after its last purchase ends later."""
-        return not self.can_pay_iteration
+        """Whether the account pays no other iteration; an attack that trains on after its last purchase ends later."""
+        fills = self.threat_model.remainder == "fill"
+        return self.ledger.remaining < (self.trainer.world_size if fills else self.queries_per_iteration)
 
     @property
     def progress(self) -> float:
@@ -107,15 +114,12 @@ class ExtractionAttack(LightningModule, ABC):
 
     @property
     def num_classes(self) -> int:
-        """The victim's number of classes, for evaluation; the attacker's own knowledge is in the threat model."""
+        """The victim's number of classes, for evaluation; what the attacker knows is in the threat model."""
         return self.victim_card.num_classes
 
     def affordable(self, count: int, queries_each: int = 1) -> int:
         """Samples of a batch that can be bought: all, or under ``remainder: fill`` what is left for the last ones."""
-        if self.threat_model.remainder == "stop" or queries_each == 0:
-            return count
-        most = self.ledger.remaining // queries_each
-        return min(count, most - most % self.trainer.world_size)
+        return self.threat_model.affordable(count, queries_each, self.ledger.remaining, self.trainer.world_size)
 
     def stop_buying(self) -> None:
         """Closes the account: from here on the oracle refuses every query."""
@@ -131,7 +135,7 @@ class ExtractionAttack(LightningModule, ABC):
 
     @property
     def schedulers(self) -> list[LRScheduler]:
-        """All learning rate schedulers; Lightning returns a bare one when there is only one."""
+        """All schedulers of learning rates; Lightning returns a bare one when there is only one."""
         schedulers = self.lr_schedulers()
         return [s for s in (schedulers if isinstance(schedulers, list) else [schedulers]) if s is not None]
 
@@ -141,32 +145,54 @@ class ExtractionAttack(LightningModule, ABC):
         optimizers = self.optimizers()
         return optimizers if isinstance(optimizers, list) else [optimizers]
 
-    def clone_logits(self, samples: Tensor) -> Tensor:
-        """Logits ``(S, B, K)`` of all clones for samples ``(B, C, H, W)`` in the input space, of the known classes."""
-        return self.classes.visible(self.clones(samples.to(self.dtype)))
+    def clone_inputs(self, samples: Samples) -> Tensor:
+        """What the clones read of samples: images ``(B, C, H, W)`` in the input space as they are."""
+        assert isinstance(samples, Tensor)
+        return samples
+
+    def clone_logits(self, inputs: Tensor) -> Tensor:
+        """Logits ``(S, B, K)`` of all clones for their inputs ``(B, ...)``, of the known classes."""
+        return self.classes.visible(self.clones(inputs.to(self.dtype) if inputs.is_floating_point() else inputs))
+
+    def imitate(
+        self, inputs: Tensor, answers: Tensor, optimizer: LightningOptimizer | None = None, weight: float = 1.0
+    ) -> Tensor:
+        """One step of every clone towards the victim's answers on the same batch; returns the clones' mean loss.
+
+        One optimizer holds all clones. Their losses share no weight, so that it does the very steps of one each.
+        """
+        optimizer = optimizer or self.optimizer_list[0]
+        with self.toggled_optimizer(optimizer):
+            loss = torch.stack([self.clone_loss(logits, answers) for logits in self.clone_logits(inputs)]).sum()
+            self.update(optimizer, loss * weight)
+        mean = loss.detach() / len(self.clones) * weight
+        self.clone_loss_mean.update(mean)
+        return mean
+
+    def clone_loss(self, logits: Tensor, answers: Tensor) -> Tensor:
+        """Loss of one clone: logits ``(B, K)`` against probabilities ``(B, K)`` or labels ``(B,)``."""
+        answers = self.classes.outputs_of(answers) if answers.ndim == 1 else answers
+        return answer_loss(logits, answers, self.clone_training.soft_loss, self.clone_training.temperature)
 
     def vote(self, logits: Tensor) -> Tensor:
         """Mean of the voters' probabilities in the victim's classes: logits ``(S, B, known)`` to ``(B, K)``."""
         return self.classes.to_victim_classes(soft_vote(logits), self.num_classes)
 
-    def clone_probabilities(self, samples: Tensor) -> Tensor:
+    def clone_probabilities(self, samples: Samples) -> Tensor:
         """The extracted model: probabilities ``(B, K)`` for samples ``(B, C, H, W)`` in the input space."""
-        return self.vote(self.clone_logits(samples))
+        return self.vote(self.clone_logits(self.clone_inputs(samples)))
 
-    @torch.no_grad()
     def gather(self, *shares: Tensor) -> tuple[Tensor, ...]:
-        """The global batch, on every process in the same order, from the processes' shares."""
-        if self.trainer.world_size == 1:
-            return shares
-        return tuple(torch.cat(list(self.all_gather(share))) for share in shares)  # (processes, share, ...) each
+        """The global batch, on every process in the same order, from the processes' equal shares."""
+        return tuple(gather_shares(share, len(share) * self.trainer.world_size) for share in shares)
 
     def evaluated_models(self) -> list[str]:
         """Names of the models that are evaluated: the soft vote, each clone, and what an attack adds."""
         return ["vote", *(f"clone_{i}" for i in range(len(self.clones)))]
 
-    def model_probabilities(self, samples: Tensor) -> list[Tensor]:
-        """Probabilities ``(B, K)`` of the evaluated models, in the order of their names."""
-        logits = self.clone_logits(samples)
+    def model_probabilities(self, inputs: Tensor) -> list[Tensor]:
+        """Probabilities ``(B, K)`` of the evaluated models for inputs of clones, in the order of their names."""
+        logits = self.clone_logits(inputs)
         return [self.vote(voters) for voters in (logits, *logits[:, None])]
 
     def describe_missing(self) -> list[str]:
@@ -183,67 +209,40 @@ class ExtractionAttack(LightningModule, ABC):
             InputError: They do not.
         """
         if not hasattr(self, "oracle"):
-            network, card = load_victim(self.threat_model.victim)
-            self.threat_model.check_victim(card)
-            self.victim_card = card
-            check_data(self.trainer, card)
-            self.oracle = VictimOracle(
-                network=network,
-                num_classes=card.num_classes,
-                image_shape=self.threat_model.image_shape,
-                mean=card.mean,
-                std=card.std,
-                access=self.threat_model.access,
-                ledger=self.ledger,
-                input_space=self.threat_model.input_space,
-                world_size=self.trainer.world_size,
-            ).to(self.trainer.strategy.root_device)
-            self.oracle.probe()
+            self.oracle, self.victim_card = self.threat_model.open_victim(self.ledger, self.trainer.world_size)
+            check_data(self.trainer, self.victim_card)
+            self.oracle.to(self.trainer.strategy.root_device).probe()
         if stage == "fit":
             check_processes(self.trainer)
             costs = self.initial_queries, self.queries_per_iteration
-            check_budget(self.threat_model, *costs, self.trainer.world_size, self.clones)
+            check_budget(self.threat_model, *costs, self.trainer.world_size if self.equal_shares else 1, self.clones)
             if self.trainer.world_size > 1:
                 synchronise_batch_norm(self, self.trainer.strategy.root_device.type)
 
     # Evaluation: clones against the truth and against the victim's free answers.
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Compares clones and victim on one batch of images ``(B, C, H, W)`` in [-1, 1] with labels ``(B,)``."""
-        images, labels = batch
-        samples = self.oracle.to_input_space(images)
+    def validation_step(self, batch: tuple[Samples, Tensor], batch_idx: int) -> None:
+        """Compares clones and victim on a batch: images ``(B, C, H, W)`` in [-1, 1] or sentences, labels ``(B,)``."""
+        samples = self.oracle.to_input_space(batch[0])
         if batch_idx not in self._reference:
             self._reference[batch_idx] = self.oracle.reference(samples)
-        victim = self._reference[batch_idx]
-        for quality, model in zip(self.qualities.values(), [victim, *self.model_probabilities(samples)], strict=True):
-            quality.update(model, victim, labels)
+        self.scores.update(self._reference[batch_idx], self.model_probabilities(self.clone_inputs(samples)), batch[1])
 
-    @property
-    def qualities(self) -> dict[str, CloneQuality]:
-        """The quality of the victim and of each evaluated model, by name."""
-        return {name: quality for name, quality in self.quality.items() if isinstance(quality, CloneQuality)}
-
-    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+    def test_step(self, batch: tuple[Samples, Tensor], batch_idx: int) -> None:
         """The same as in validation: both read the test split, training never selects by it."""
         self.validation_step(batch, batch_idx)
 
-    def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """The extracted model's class probabilities ``(B, K)`` for images ``(B, C, H, W)`` in [-1, 1]."""
+    def predict_step(self, batch: tuple[Samples, Tensor], batch_idx: int) -> Tensor:
+        """The extracted model's class probabilities ``(B, K)`` for images ``(B, C, H, W)`` in [-1, 1] or sentences."""
         return self.clone_probabilities(self.oracle.to_input_space(batch[0]))
 
     def on_validation_epoch_end(self) -> None:
         """Logs one row: quality of every evaluated model, and what training has gathered since the last."""
-        found = {name: quality.compute() for name, quality in self.qualities.items()}
-        self.victim_accuracy = float(found.pop("victim")["accuracy"])
-        row = found.pop("vote")
-        for model, values in found.items():
-            row |= {f"{name}_{model}": value for name, value in values.items()}
+        self.victim_accuracy, row = self.scores.compute()
         if self.trainer.state.fn == "fit" and not self.trainer.sanity_checking:
             self.oracle.verify_pending()
             row |= self.training_row()
             self.goals.update(float(row["accuracy"]), self.ledger.spent)
-        for quality in self.qualities.values():
-            quality.reset()
         # Float64 tensors: Lightning would round an int to float32, exact only up to 16,777,216.
         counts = {"queries": self.ledger.spent, "iteration": self.iterations_done}
         self.log_dict(row | {name: torch.tensor(count, dtype=torch.float64) for name, count in counts.items()})
@@ -254,9 +253,15 @@ class ExtractionAttack(LightningModule, ABC):
 
     def training_row(self) -> dict[str, Tensor]:
         """Numbers of the training since the last evaluation, by name; an attack adds its own."""
-        return {}
+        if not self.clone_loss_mean.update_called:  # nothing was learnt
+            return {}
+        row = {"clone_loss": self.clone_loss_mean.compute()}
+        self.clone_loss_mean.reset()
+        return row
 
-    # Checkpoints: what Lightning does not save itself.
+    def label_counts(self) -> list[int]:
+        """How often the victim gave each of its labels in the answers bought so far, over all processes."""
+        return self.oracle.all_label_counts()
 
     def attack_state(self) -> dict[str, Any]:
         """Account, counters and buffers in plain types and tensors; an attack adds its own."""
@@ -264,18 +269,17 @@ class ExtractionAttack(LightningModule, ABC):
             "ledger": self.ledger.state_dict(),
             "iterations_done": self.iterations_done,
             "classes": self.classes.state_dict(),
-            "answered": self.oracle.answered,
-            "referenced": self.oracle.referenced,
+            "oracle": self.oracle.state_dict(),
             "victim_accuracy": self.victim_accuracy,
             "goals": {str(goal): queries for goal, queries in self.goals.queries.items()},
         }
 
     def load_attack_state(self, state: dict[str, Any]) -> None:
-        """Restores what ``attack_state`` gave."""
+        """Restores it."""
         self.ledger.load_state_dict(state["ledger"])
         self.iterations_done = state["iterations_done"]
         self.classes.load_state_dict(state["classes"])
-        self.oracle.answered, self.oracle.referenced = state["answered"], state["referenced"]
+        self.oracle.load_state_dict(state["oracle"], self.global_rank)
         self.victim_accuracy = state["victim_accuracy"]
         self.goals.queries |= {float(goal): queries for goal, queries in state["goals"].items()}
 

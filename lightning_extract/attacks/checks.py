@@ -1,6 +1,7 @@
 """Checks that experiment, data set, processes and budget fit together, made before the first query."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import DDPStrategy
@@ -12,10 +13,10 @@ from lightning_extract.attacks.threat_model import ThreatModel
 from lightning_extract.data.class_names import shared_class_names
 from lightning_extract.data.pool_stream import PoolStream
 from lightning_extract.errors import InputError
-from lightning_extract.victims.card import VictimCard
+from lightning_extract.victims.card import Card
 
 
-def check_data(trainer: Trainer, card: VictimCard) -> None:
+def check_data(trainer: Trainer, card: Card) -> None:
     """Compares the evaluation data with the victim.
 
     Raises:
@@ -23,8 +24,8 @@ def check_data(trainer: Trainer, card: VictimCard) -> None:
     """
     data = getattr(trainer, "datamodule", None)
     for name in ("num_classes", "channels", "image_size"):
-        true, found = getattr(card, name), getattr(data, name, None)
-        if found is not None and true != found:
+        true, found = getattr(card, name, None), getattr(data, name, None)
+        if None not in (true, found) and true != found:
             raise InputError(f"{name} is {true}, but the evaluation data set has {found}; use data like the victim's")
 
 
@@ -91,6 +92,23 @@ def check_single_images(clones: nn.Module, batches: Mapping[str, int]) -> None:
                 f"{name} holds 1 image, by which the clones' batch normalisation cannot be computed; change "
                 "query_budget or the batch, or set remainder to stop"
             )
+
+
+def refuse_unused(attack: str, clone_training: CloneTraining, *unused: tuple[str, Any, str]) -> None:
+    """Refuses settings of other attacks, which this one would ignore.
+
+    Args:
+        attack: Its name.
+        clone_training: The settings.
+        unused: The name of each, the value that it must have, and what there is instead.
+
+    Raises:
+        InputError: One of them is set.
+    """
+    for name, wanted, instead in unused:
+        value = getattr(clone_training, name)
+        if value != wanted:
+            raise InputError(f"clone_training.{name} is {value}, but {attack} has none: {instead}; set it to {wanted}")
 
 
 def check_zeroth_order(attack: str, threat_model: ThreatModel, clone_training: CloneTraining) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from lightning.pytorch.cli import OptimizerCallable
-from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
@@ -68,7 +67,7 @@ class DataFreeAttack(ExtractionAttack):
                 "num_classes is unknown, but clones of clone_training.start_from know it; give num_classes"
             )
         super().__init__(threat_model, clone_training, accuracy_goals)
-        self.clone_training, self.replay, self.schedule = clone_training, replay, schedule
+        self.replay, self.schedule = replay, schedule
         self.batch_size, self.generator_training = batch_size, generator_training
         check_batches(batch_size, replay)
         self.new_clone_optimizer, self.new_generator_optimizer = clone_optimizer, generator_optimizer
@@ -85,7 +84,6 @@ class DataFreeAttack(ExtractionAttack):
         self.start_from: list[dict[str, Any]] = []
         self.heldout, self.replay_buffer = HeldOutSelection(), None
         self.query_labels = LabelHistogram(self.outputs)
-        self.clone_loss_mean = MeanMetric(nan_strategy="disable")
 
     @property
     def generator_queries(self) -> int:
@@ -172,28 +170,6 @@ class DataFreeAttack(ExtractionAttack):
             positions = self.draws.share(self.replay_buffer.draw(count, self.draws.python))
             self.imitate(*self.replay_buffer.read(positions, self.device))
 
-    def imitate(self, samples: Tensor, answers: Tensor, optimizer: LightningOptimizer | None = None) -> None:
-        """One step of every clone towards the victim's answers on the same batch.
-
-        One optimizer holds all clones. Their losses share no weight, so that it does the very steps of one each.
-        """
-        optimizer = optimizer or self.optimizer_list[0]
-        with self.toggled_optimizer(optimizer):
-            loss = torch.stack([self.clone_loss(logits, answers) for logits in self.clone_logits(samples)]).sum()
-            self.update(optimizer, loss)
-        self.clone_loss_mean.update(loss.detach() / len(self.clones))
-
-    def clone_loss(self, logits: Tensor, answers: Tensor) -> Tensor:
-        """Loss of one clone: logits ``(B, K)`` against probabilities ``(B, K)`` or labels ``(B,)``."""
-        if self.threat_model.access == "hard":
-            return losses.hard_cross_entropy(logits, self.classes.outputs_of(answers))
-        answers = answers.to(torch.promote_types(logits.dtype, torch.float32))
-        if self.clone_training.soft_loss == "kl":
-            return losses.distillation_loss(logits, answers, self.clone_training.temperature)
-        return (losses.recovered_logit_loss if self.clone_training.soft_loss == "l1" else losses.soft_cross_entropy)(
-            logits, answers
-        )
-
     def distance(self, logits: Tensor, answers: Tensor) -> Tensor:
         """Distance of clones and victim, a number a sample: logits ``(S, B, K)``, answers ``(B, K)`` to ``(S, B)``."""
         return (losses.kl_distance if self.clone_training.soft_loss == "kl" else losses.logit_distance)(logits, answers)
@@ -261,8 +237,8 @@ class DataFreeAttack(ExtractionAttack):
     # Evaluation and checkpoints.
 
     def training_row(self) -> dict[str, Tensor]:
-        row: dict[str, Tensor] = {}
-        for name in ("clone_loss", "generator_loss", "discriminator_loss"):
+        row = super().training_row()
+        for name in ("generator_loss", "discriminator_loss"):
             mean = getattr(self, f"{name}_mean", None)
             if mean is not None and mean.update_called:  # else nothing was learnt since the last evaluation
                 row[name] = mean.compute()

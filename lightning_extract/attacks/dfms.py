@@ -280,9 +280,9 @@ class DFMS(DataFreeAttack):
         """The clones or one of their averages, whichever validates best today, besides."""
         return [*super().evaluated_models(), "averaged"]
 
-    def model_probabilities(self, samples: Tensor) -> list[Tensor]:
-        models, averaged = super().model_probabilities(samples), self.averages.model(self.clones)
-        return [*models, models[0] if averaged is self.clones else self.vote(averaged(samples.to(self.dtype)))]
+    def model_probabilities(self, inputs: Tensor) -> list[Tensor]:
+        models, averaged = super().model_probabilities(inputs), self.averages.model(self.clones)
+        return [*models, models[0] if averaged is self.clones else self.vote(averaged(inputs.to(self.dtype)))]
 
     def on_validation_epoch_start(self) -> None:
         self.selection = self.transitions.select(self.stage) if self.trainer.state.fn == "fit" else {}

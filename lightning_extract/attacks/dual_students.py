@@ -127,10 +127,10 @@ class DualStudents(DataFreeAttack):
         """The averaged first student, which the official code reports, and the averaged students' vote besides."""
         return super().evaluated_models() + (["averaged", "averaged_vote"] if self.averaging.every else [])
 
-    def model_probabilities(self, samples: Tensor) -> list[Tensor]:
-        models = super().model_probabilities(samples)
+    def model_probabilities(self, inputs: Tensor) -> list[Tensor]:
+        models = super().model_probabilities(inputs)
         if self.averaging.every:
-            logits = self.classes.visible(self.averaged_clones(samples.to(self.dtype)))
+            logits = self.classes.visible(self.averaged_clones(inputs.to(self.dtype)))
             models += [self.vote(logits[:1]), self.vote(logits)]
         return models
 

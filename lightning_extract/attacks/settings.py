@@ -6,6 +6,7 @@ from typing import Literal
 
 from lightning_extract.data.replay import ReplayDtype
 from lightning_extract.errors import InputError
+from lightning_extract.functional.losses import SoftLoss
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class CloneTraining:
     network: str = "resnet18_8x"
     count: int = 2
     steps: int = 1
-    soft_loss: Literal["l1", "kl", "cross_entropy"] = "l1"
+    soft_loss: SoftLoss = "l1"
     temperature: float = 1.0
     heldout_every: int = 150
     start_from: tuple[str, ...] = ()

@@ -1,5 +1,6 @@
 """Checks of an attack in stages, made before the first query."""
 
+from lightning_extract.attacks.checks import refuse_unused
 from lightning_extract.attacks.settings import CloneTraining
 from lightning_extract.attacks.stage_run import StageRun
 from lightning_extract.attacks.stages import CloneStage
@@ -23,14 +24,13 @@ def check_clone_settings(threat_model: ThreatModel, clone_training: CloneTrainin
             "DFMS mixes generated with proxy images, not with normalised data; set threat_model.input_space to "
             "pre_transform"
         )
-    for name, wanted, instead in (
+    refuse_unused(
+        "DFMS",
+        clone_training,
         ("steps", 1, "an alternating iteration trains the clone once"),
         ("heldout_every", 0, "clone stages buy images to select by, see their validation_size"),
         ("start_from", (), "stages of another run are taken over by stages.earlier"),
-    ):
-        value = getattr(clone_training, name)
-        if value != wanted:
-            raise InputError(f"clone_training.{name} is {value}, but DFMS has none: {instead}; set it to {wanted}")
+    )
 
 
 def check_stages(stages: StageRun, world_size: int) -> None:

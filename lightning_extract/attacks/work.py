@@ -11,13 +11,15 @@ class Work(NamedTuple):
         done: Units so far.
         total: Units in all.
         unit: What is counted, as it stands behind a number: " queries", or " iterations" where nothing is bought.
+        note: What else is worth seeing at this moment.
     """
 
     title: str
     done: int
     total: int
     unit: str
+    note: str = ""
 
     def continues(self, earlier: "Work") -> bool:
         """Whether this is the same piece of work, further on."""
-        return self._replace(done=earlier.done) == earlier
+        return self._replace(done=earlier.done, note=earlier.note) == earlier

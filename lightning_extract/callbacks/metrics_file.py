@@ -10,7 +10,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 # What a float32 carries.
 SIGNIFICANT_DIGITS = 7
-COUNTS = ("queries", "iteration", "classes_found", "stage")
+COUNTS = ("queries", "iteration", "classes_found", "stage", "round", "round_end")
 
 
 def rounded(name: str, value: float) -> float:

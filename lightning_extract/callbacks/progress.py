@@ -1,6 +1,5 @@
 """A progress bar that counts queries."""
 
-import sys
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
@@ -9,9 +8,7 @@ from tqdm import tqdm
 
 from lightning_extract.attacks.base import ExtractionAttack
 from lightning_extract.attacks.work import Work
-
-# A terminal is redrawn ten times a second; a log file gets one line in half a minute.
-SECONDS_BETWEEN_UPDATES_IN_LOGS = 30.0
+from lightning_extract.bars import open_bar
 
 
 class QueryProgressBar(ProgressBar):
@@ -47,23 +44,14 @@ class QueryProgressBar(ProgressBar):
         self.bar = self._open()
 
     def _open(self) -> "tqdm[Any]":
-        interval = 0.1 if sys.stderr.isatty() else SECONDS_BETWEEN_UPDATES_IN_LOGS
-        return tqdm(
-            total=self._work.total,
-            initial=self._work.done,
-            desc=f"{self.experiment} {self._work.title}".rstrip(),
-            unit=self._work.unit,
-            postfix=self._postfix(),
-            dynamic_ncols=True,
-            disable=not self._enabled,
-            mininterval=interval,
-            maxinterval=max(10.0, interval),  # tqdm's own 10 s would redraw log files more often
-        )
+        title = f"{self.experiment} {self._work.title}".rstrip()
+        work = self._work
+        return open_bar(work.total, title, work.unit, self._enabled, initial=work.done, postfix=self._postfix())
 
     def _postfix(self) -> str:
         spent = {} if self._work.unit == " queries" else {"queries": f"{self._spent:,}"}
         # As text: tqdm sorts the names that a new bar is given.
-        return ", ".join(f"{name}={value}" for name, value in (spent | self._quality).items())
+        return ", ".join([*filter(None, [self._work.note]), *(f"{k}={v}" for k, v in (spent | self._quality).items())])
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

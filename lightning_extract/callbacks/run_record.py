@@ -16,8 +16,10 @@ EXCEPTIONS = (
     "data.init_args.pool_root",
     "data.init_args.download",
     "data.init_args.eval_batch_size",
+    "data.init_args.pool_cache",
     "data.init_args.shapes.cache",
     "model.init_args.replay.device",
+    "model.init_args.selection.deepfool.batch_size",
 )
 
 

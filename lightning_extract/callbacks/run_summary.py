@@ -85,11 +85,12 @@ class RunSummary(Callback):
         assert isinstance(pl_module, ExtractionAttack)
         referenced = torch.tensor(pl_module.oracle.referenced, device=pl_module.device)
         referenced = trainer.strategy.reduce(referenced, reduce_op="sum")  # each process evaluates its share
+        labels = pl_module.label_counts()  # on every process, since it sums over them
         if trainer.is_global_zero:
             path = Path(trainer.default_root_dir) / "summary.json"
             path.parent.mkdir(parents=True, exist_ok=True)
             partial = path.with_suffix(".partial")
-            partial.write_text(json.dumps(self._summary(trainer, pl_module, int(referenced)), indent=2) + "\n")
+            partial.write_text(json.dumps(self._summary(trainer, pl_module, int(referenced), labels), indent=2) + "\n")
             partial.rename(path)
 
     def _status(self, attack: ExtractionAttack) -> str:
@@ -97,7 +98,9 @@ class RunSummary(Callback):
             return "collapsed"
         return "finished" if attack.finished else "unfinished"
 
-    def _summary(self, trainer: Trainer, attack: ExtractionAttack, referenced: int) -> dict[str, Any]:
+    def _summary(
+        self, trainer: Trainer, attack: ExtractionAttack, referenced: int, labels: list[int]
+    ) -> dict[str, Any]:
         ledger, oracle, card = attack.ledger, attack.oracle, attack.victim_card
         after_stop = 0 if attack.answered_at_stop is None else oracle.answered - attack.answered_at_stop
         return {
@@ -130,6 +133,8 @@ class RunSummary(Callback):
             "best_heldout": self.rows.get("best_heldout"),
             "best_test": self.rows["best_test"],
             "queries_to_accuracy": {str(goal): queries for goal, queries in attack.goals.queries.items()},
+            "label_counts": labels,
+            "classes": _class_names(trainer),
             "start_from": getattr(attack, "start_from", []) or None,
             "class_discovery": attack.classes.history,
             "collapse": list(self.watchdog.reports.values()),
@@ -141,6 +146,12 @@ class RunSummary(Callback):
             "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
             "git_commit": _git_commit(),
         }
+
+
+def _class_names(trainer: Trainer) -> list[str] | None:
+    """The classes' names as the test set has them, or None."""
+    test_set = getattr(getattr(trainer, "datamodule", None), "test_set", None)
+    return list(getattr(test_set, "classes", ())) or None
 
 
 def _git_commit() -> str | None:

@@ -8,6 +8,7 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
+LIMIT_DRAW = -1  # its seed; iterations, and passes through a pool, are numbered from 0
 Batch = TypeVar("Batch", Tensor, list[int])
 
 
@@ -27,6 +28,12 @@ def mix_seed(run_seed: int, number: int) -> int:
     """A 63-bit seed for one iteration; neighbours share nothing."""
     digest = hashlib.blake2b(f"{run_seed}:{number}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1
+
+
+def limited_choice(count: int, limit: int, run_seed: int) -> Tensor:
+    """Positions of at most ``limit`` of ``count`` samples, drawn by the run's seed, ascending."""
+    generator = torch.Generator().manual_seed(mix_seed(run_seed, LIMIT_DRAW))
+    return torch.randperm(count, generator=generator)[:limit].sort().values
 
 
 def seed_networks(seed: int, device: torch.device) -> None:

@@ -1,16 +1,11 @@
 """The test set of an experiment, for every kind of data module."""
 
-from lightning.pytorch import LightningDataModule
-from torch import Tensor
-from torch.utils.data import DataLoader
-
 from lightning_extract.data.datasets import dataset_shape, describe_missing_data, load_images
-from lightning_extract.data.image_batches import RankShare, batch_loader
+from lightning_extract.data.evaluation_batches import EvaluationBatches
 from lightning_extract.data.image_set import ImageSet, check_image_request
-from lightning_extract.errors import InputError
 
 
-class EvaluationData(LightningDataModule):
+class EvaluationData(EvaluationBatches):
     """The test images, for validation, testing and prediction; subclasses add what trains.
 
     Args:
@@ -32,13 +27,8 @@ class EvaluationData(LightningDataModule):
         eval_batch_size: int = 512,
         download: bool = False,
     ) -> None:
-        super().__init__()
+        super().__init__(dataset, root, eval_batch_size)
         check_image_request(image_size, channels)
-        if eval_batch_size < 1:
-            raise InputError(f"eval_batch_size is {eval_batch_size}, it must be at least 1")
-        self.dataset = dataset
-        self.root = root
-        self.eval_batch_size = eval_batch_size
         self.download = download
         self._image_size = image_size
         self._channels = channels
@@ -81,23 +71,3 @@ class EvaluationData(LightningDataModule):
         """Reads the test images, once."""
         if self._test_set is None:
             self._test_set = load_images(self.dataset, "test", self.root, self._image_size, self._channels)
-
-    def val_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
-        """Batches of the test set: accuracy is reported on it, nothing is chosen by it."""
-        return self._evaluation_batches()
-
-    def test_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
-        """Batches of the test set."""
-        return self._evaluation_batches()
-
-    def predict_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
-        """Batches of the test set."""
-        return self._evaluation_batches()
-
-    def process_rank(self) -> tuple[int, int]:
-        """Rank of this process, and the number of processes."""
-        return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
-
-    def _evaluation_batches(self) -> DataLoader[tuple[Tensor, Tensor]]:
-        rank, world_size = self.process_rank()
-        return batch_loader(self.test_set, RankShare(len(self.test_set), self.eval_batch_size, rank, world_size))

@@ -1,37 +1,43 @@
 """Any pool by its name or path: noise, shapes, a data set, a folder of images or a file with an array."""
 
+from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 
-import psutil
 import torch
 from torch import Tensor
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from lightning_extract.data.class_names import class_indices
-from lightning_extract.data.draws import mix_seed
-from lightning_extract.data.image_set import check_image_request, convert_images
+from lightning_extract.data.draws import LIMIT_DRAW, limited_choice, mix_seed
+from lightning_extract.data.image_files import folder_classes
+from lightning_extract.data.image_set import check_image_request
+from lightning_extract.data.imagenet_batches import IMAGENET_SIZES, describe_missing_imagenet, imagenet_files
 from lightning_extract.data.mnist5k import describe_missing_mnist5k
+from lightning_extract.data.pool_cache import cache_file, read_cached_pool
+from lightning_extract.data.pool_conversion import place_images, refuse_dark_images
 from lightning_extract.data.pool_sources import (
     ARRAY_SHAPES,
     NAMED_FILES,
     PoolSource,
     array_source,
+    files_below,
     folder_source,
     image_files,
+    imagenet_source,
     images_folder,
     named_source,
+    noise_source,
 )
 from lightning_extract.data.pools import NOISE_KINDS, ImagePool, NoisePool, Pool
 from lightning_extract.data.proxy_classes import expand_proxy_classes
-from lightning_extract.data.shape_pool import SYNTHETIC_SHAPES, ShapePool, shapes_source
+from lightning_extract.data.shape_pool import SYNTHETIC_SHAPES, ShapePool, shapes_file, shapes_source
 from lightning_extract.data.shapes import SyntheticShapes
 from lightning_extract.errors import InputError
 
 ARRAY_SUFFIXES = (".npy", ".npz")
-CHUNK = 512  # images converted at a time: resizing may need them as float32
-LIMIT_DRAW = -1  # the seed of the limited choice; passes through a pool are numbered from 0
 
-NAMED_POOLS = ("mnist5k", *NAMED_FILES)
+NAMED_POOLS = ("mnist5k", *NAMED_FILES, *IMAGENET_SIZES)
 
 
 def read_pool(
@@ -43,8 +49,11 @@ def read_pool(
     limit: int | None = None,
     seed: int = 0,
     shapes: SyntheticShapes = SyntheticShapes(),
+    cache: str | None = None,
 ) -> Pool:
-    """Reads a pool into memory, without its labels.
+    """Reads a pool into memory or maps it, without its labels.
+
+    A .npy file of images in the size and with the channels asked for, (N, C, H, W), stays on disk where all are kept.
 
     Args:
         pool: uniform_noise, gaussian_noise, synthetic_shapes, a name of :data:`NAMED_POOLS` (its training images), a
@@ -55,42 +64,43 @@ def read_pool(
         channels: 1 (grey) or 3 (colour).
         classes: Names or indices of the classes whose images are kept, those of a folder in alphabetical order, or a
             name of :data:`~lightning_extract.data.proxy_classes.PROXY_CLASSES`; all when not given.
-        limit: At most so many images, a choice drawn by the seed; all when not given.
+        limit: At most so many images, a choice drawn by the seed; all when not given. Noise is endless without it, and
+            with it so many images in bytes.
         seed: The run's seed.
         shapes: What synthetic_shapes draws; read from its file where it has a cache.
+        cache: Folder in which the converted images are kept, and from which they are mapped; in memory when not given.
 
     Raises:
-        InputError: The pool is unknown, missing, damaged, empty or larger than the free memory, or has no such class.
+        InputError: The pool is unknown, missing, damaged, empty or larger than the free memory, or has no such class;
+            the cache is damaged or cannot be written to.
     """
     check_image_request(image_size, channels)
     check_pool_request(pool, classes, limit)
     missing = describe_missing_pool(pool, root)
     if missing is not None:
         raise InputError(missing)
+    image_shape = (channels, image_size, image_size)
     noise = next((kind for kind in NOISE_KINDS if kind == pool), None)
-    if noise is not None:
-        return NoisePool(noise, (channels, image_size, image_size))
+    if noise is not None and limit is None:
+        return NoisePool(noise, image_shape)
     if pool == SYNTHETIC_SHAPES and not shapes.cache:
-        return ShapePool(shapes, (channels, image_size, image_size), seed)
-    if pool == SYNTHETIC_SHAPES:
-        source = shapes_source(shapes, image_size, channels)
-    elif pool in NAMED_POOLS:
-        source = named_source(pool, Path(root))
-    elif Path(pool).is_dir():
-        source = folder_source(Path(pool), image_size, channels)
+        return ShapePool(shapes, image_shape, seed)
+    cached = None
+    if cache is not None:
+        drawn = None if limit is None else (limit, seed)  # runs of all seeds share a whole pool
+        kept = None if pool != SYNTHETIC_SHAPES else shapes_file(shapes, image_size, channels).name
+        names = folder_classes(Path(pool), "train")
+        request = {"shape": image_shape, "classes": classes, "limit": drawn, "shapes": kept, "names": names}
+        cached = cache_file(cache, request | {"pool": _name(pool)}, _files(pool, Path(root)))
+    if cached is not None and cached.exists():
+        images, names = read_cached_pool(cached, image_shape)
     else:
-        source = array_source(Path(pool))
-    positions = _chosen(pool, source, classes, limit, seed)
-    _refuse_if_too_large(pool, len(positions), channels * image_size**2)
-    images = torch.empty(len(positions), channels, image_size, image_size, dtype=torch.uint8)
-    for target, chunk in zip(torch.split(images, CHUNK), torch.split(positions, CHUNK), strict=True):
-        target.copy_(convert_images(source.read(chunk), image_size, channels))
-    if images.max() <= 1:
-        raise InputError(
-            f"no pixel of pool {pool!r} is brighter than {int(images.max())} of 255; scale the images to 0 to 255 "
-            "before they become bytes"
-        )
-    return ImagePool(images, seed, _names(source, positions))
+        source = _source(pool, Path(root), image_shape, limit, seed, shapes)
+        positions = _chosen(pool, source, classes, limit, seed)
+        names = _names(source, positions)
+        images = place_images(pool, source, positions, image_shape, cached, names)
+    refuse_dark_images(pool, images)
+    return ImagePool(images, seed, names)
 
 
 def describe_missing_pool(pool: str, root: str | Path = "data", download: bool = False) -> str | None:
@@ -100,6 +110,8 @@ def describe_missing_pool(pool: str, root: str | Path = "data", download: bool =
         return None
     if pool == "mnist5k":
         return describe_missing_mnist5k()
+    if pool in IMAGENET_SIZES:
+        return describe_missing_imagenet(pool, Path(root))
     if pool in NAMED_FILES:
         return NAMED_FILES[pool].describe_missing(pool, Path(root), download, root_option="pool_root")
     if path.is_dir():
@@ -135,16 +147,51 @@ def check_pool_request(pool: str, classes: tuple[int | str, ...] | None, limit: 
         raise InputError("pool_classes is empty; give at least one class, or null for all")
     if limit is not None and limit < 1:
         raise InputError(f"pool_limit is {limit}; give at least 1 image, or null for all")
-    if classes is None and limit is None:
+    if classes is None and (limit is None or pool in NOISE_KINDS):
         return
     if pool in NOISE_KINDS:
-        raise InputError(f"pool {pool!r} is endless and has no classes; remove pool_classes and pool_limit")
+        raise InputError(f"pool {pool!r} has no classes; remove pool_classes")
     if pool == SYNTHETIC_SHAPES:
         raise InputError(
             f"pool {pool!r} has no classes, and as many images as are asked for; remove pool_classes and pool_limit, "
             "and set shapes.count"
         )
     expand_proxy_classes(pool, classes or ())
+
+
+def _source(
+    pool: str, root: Path, image_shape: tuple[int, int, int], limit: int | None, seed: int, shapes: SyntheticShapes
+) -> PoolSource:
+    channels, image_size, _ = image_shape
+    noise = next((kind for kind in NOISE_KINDS if kind == pool), None)
+    if noise is not None:
+        assert limit is not None
+        return noise_source(noise, limit, image_shape, mix_seed(seed, LIMIT_DRAW))
+    if pool == SYNTHETIC_SHAPES:
+        return shapes_source(shapes, image_size, channels)
+    if pool in IMAGENET_SIZES:
+        return imagenet_source(pool, root)
+    if pool in NAMED_POOLS:
+        return named_source(pool, root)
+    path = Path(pool)
+    return folder_source(path, image_size, channels) if path.is_dir() else array_source(path)
+
+
+def _name(pool: str) -> str | None:
+    """None for a path: its files tell."""
+    return pool if pool in (*NOISE_KINDS, SYNTHETIC_SHAPES, *NAMED_POOLS) else None
+
+
+def _files(pool: str, root: Path) -> Iterable[Path]:
+    """What a pool is read from; nothing where its name and settings say it all."""
+    if pool in IMAGENET_SIZES:
+        return imagenet_files(pool, root)
+    if pool in NAMED_FILES:
+        return chain.from_iterable(files_below(root / name) for name in NAMED_FILES[pool].files)
+    if _name(pool) is not None:
+        return ()
+    path = Path(pool)
+    return image_files(images_folder(path)) if path.is_dir() else (path,)
 
 
 def _chosen(
@@ -165,8 +212,7 @@ def _chosen(
         raise InputError(f"pool {pool!r} holds no image{which}; give at least one")
     if limit is None or limit >= len(positions):
         return positions
-    generator = torch.Generator().manual_seed(mix_seed(seed, LIMIT_DRAW))
-    return positions[torch.randperm(len(positions), generator=generator)[:limit]].sort().values
+    return positions[limited_choice(len(positions), limit, seed)]
 
 
 def _names(source: PoolSource, positions: Tensor) -> tuple[str, ...]:
@@ -174,13 +220,3 @@ def _names(source: PoolSource, positions: Tensor) -> tuple[str, ...]:
     if source.labels is None:
         return ()
     return tuple(source.classes[label] for label in sorted(set(source.labels[positions].tolist())) if label >= 0)
-
-
-def _refuse_if_too_large(pool: str, count: int, pixels: int) -> None:
-    needed, free = count * pixels, psutil.virtual_memory().available
-    if needed > free:
-        fewer = "lower shapes.count, empty shapes.cache" if pool == SYNTHETIC_SHAPES else "set pool_limit"
-        raise InputError(
-            f"the {count:,} images of pool {pool!r} need {needed / 1e9:.1f} GB as bytes, {free / 1e9:.1f} GB are free; "
-            f"{fewer} or lower image_size"
-        )

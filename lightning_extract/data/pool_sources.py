@@ -13,9 +13,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
+from lightning_extract.data.draws import mix_seed
 from lightning_extract.data.image_files import decode_images, folder_classes
 from lightning_extract.data.image_set import CHANNEL_CHOICES
+from lightning_extract.data.imagenet_batches import IMAGENET_SIZES, imagenet_files, read_imagenet_batch
 from lightning_extract.data.mnist5k import read_mnist5k
+from lightning_extract.data.pool_cache import as_tensor
+from lightning_extract.data.pools import NoiseKind
 from lightning_extract.data.torchvision_sets import SVHN_EXTRA, TORCHVISION_SETS
 from lightning_extract.errors import InputError
 
@@ -25,19 +29,21 @@ NAMED_FILES = TORCHVISION_SETS | {"svhn_extra": SVHN_EXTRA}
 
 @dataclass(frozen=True)
 class PoolSource:
-    """A pool whose images are not yet in memory.
+    """A pool before its images are converted.
 
     Args:
         count: Number of images.
         read: Positions to uint8 images ``(n, C, H, W)``.
         labels: Classes to choose images by; None where they are not known.
         classes: Names of the classes.
+        mapped: All images as they lie on disk, ``(N, C, H, W)``; None where they have to be loaded or decoded.
     """
 
     count: int
     read: Callable[[Tensor], Tensor]
     labels: Tensor | None = None
     classes: tuple[str, ...] = ()
+    mapped: Tensor | None = None
 
 
 def named_source(pool: str, root: Path) -> PoolSource:
@@ -77,8 +83,19 @@ def image_files(folder: Path) -> Iterator[Path]:
     Raises:
         InputError: A folder cannot be listed, whose images would be left out silently.
     """
-    for place, _, names in os.walk(folder, onerror=_refuse_unreadable, followlinks=True):
-        yield from (Path(place, name) for name in names if name.lower().endswith(IMG_EXTENSIONS))
+    return (path for path in files_below(folder) if path.name.lower().endswith(IMG_EXTENSIONS))
+
+
+def files_below(place: Path) -> Iterator[Path]:
+    """All files below a folder, in no order; a file itself.
+
+    Raises:
+        InputError: A folder cannot be listed.
+    """
+    if not place.is_dir():
+        yield place
+    for folder, _, names in os.walk(place, onerror=_refuse_unreadable, followlinks=True):
+        yield from (Path(folder, name) for name in names)
 
 
 def _refuse_unreadable(error: OSError) -> NoReturn:
@@ -103,7 +120,53 @@ def array_source(path: Path) -> PoolSource:
         raise InputError(f"{path} has shape {shape}; save its images as {ARRAY_SHAPES}")
     if 0 in shape[1:]:
         raise InputError(f"{path} has shape {shape}; its images must have at least one pixel")
-    return PoolSource(len(array), lambda positions: torch.from_numpy(np.ascontiguousarray(array[positions.numpy()])))
+    images = as_tensor(array)
+    return PoolSource(len(images), images.__getitem__, mapped=images if path.suffix == ".npy" else None)
+
+
+def imagenet_source(pool: str, root: Path) -> PoolSource:
+    """The images of downsampled ImageNet, of which one batch is in memory at a time.
+
+    Raises:
+        InputError: A batch cannot be read.
+    """
+    paths, held = imagenet_files(pool, root), dict[int, Tensor]()
+
+    def batch(number: int) -> Tensor:
+        if number not in held:
+            held.clear()  # before the next is read
+            held[number] = as_tensor(read_imagenet_batch(paths[number], IMAGENET_SIZES[pool]))
+        return held[number]
+
+    counts = torch.tensor([len(batch(number)) for number in range(len(paths))])
+    stops = counts.cumsum(0)
+
+    def read(positions: Tensor) -> Tensor:
+        numbers = torch.searchsorted(stops, positions, right=True)
+        places = positions - (stops - counts)[numbers]
+        images = torch.empty(len(positions), 3, IMAGENET_SIZES[pool], IMAGENET_SIZES[pool], dtype=torch.uint8)
+        for number in set(numbers.tolist()):
+            images[numbers == number] = batch(number)[places[numbers == number]]
+        return images
+
+    return PoolSource(int(stops[-1]), read)
+
+
+def noise_source(kind: NoiseKind, count: int, image_shape: tuple[int, int, int], seed: int) -> PoolSource:
+    """So many images of independent random pixels, each drawn from a seed of its own.
+
+    Deviations:
+        Pixels have the 256 levels of bytes: uniform_noise takes all alike, gaussian_noise is rounded to the nearest.
+    """
+
+    def image(position: int) -> Tensor:
+        generator = torch.Generator().manual_seed(mix_seed(seed, position))
+        if kind == "uniform_noise":
+            return torch.randint(256, image_shape, dtype=torch.uint8, generator=generator)
+        pixels = torch.randn(image_shape, generator=generator).clamp_(-1.0, 1.0)
+        return pixels.add_(1.0).mul_(127.5).round_().to(torch.uint8)
+
+    return PoolSource(count, lambda positions: torch.stack([image(position) for position in positions.tolist()]))
 
 
 def _load_array(path: Path) -> NDArray[np.generic]:

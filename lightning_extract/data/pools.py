@@ -105,6 +105,14 @@ class ImagePool:
         chosen = draws.share(self.order.positions(start, count))
         return images_to_unit_range(self.images[chosen].to(draws.device))
 
+    def queries(self, positions: Tensor) -> Tensor:
+        """Images by their positions, int64 from 0 in any order, on the CPU.
+
+        Shape:
+            ``(n,)`` to ``(n, C, H, W)``, float32 pixels in [-1, 1].
+        """
+        return images_to_unit_range(self.images[positions])
+
 
 class NoisePool:
     """Images of independent random pixels, drawn anew for every batch.

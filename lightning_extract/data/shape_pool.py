@@ -2,18 +2,15 @@
 
 import hashlib
 import json
-import os
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from uuid import uuid4
 
 import torch
-from numpy.lib.format import write_array_header_1_0
 from torch import Tensor
 
 from lightning_extract.data.draws import IterationDraws
 from lightning_extract.data.image_set import images_to_unit_range
+from lightning_extract.data.pool_cache import replacing, write_images
 from lightning_extract.data.pool_sources import PoolSource, array_source
 from lightning_extract.data.pools import DrawingOrder
 from lightning_extract.data.shapes import SyntheticShapes, render_shapes
@@ -45,9 +42,15 @@ class ShapePool:
         return self.settings.count
 
     def batch(self, start: int, count: int, draws: IterationDraws) -> Tensor:
-        chosen = draws.share(self.order.positions(start, count))
+        return self._draw(draws.share(self.order.positions(start, count)), draws.device)
+
+    def queries(self, positions: Tensor) -> Tensor:
+        """Images by their positions, drawn on the CPU, as :meth:`ImagePool.queries` gives them."""
+        return self._draw(positions, torch.device("cpu"))
+
+    def _draw(self, positions: Tensor, device: torch.device) -> Tensor:
         channels, image_size, _ = self.image_shape
-        return images_to_unit_range(render_shapes(self.settings, chosen, image_size, channels, draws.device))
+        return images_to_unit_range(render_shapes(self.settings, positions, image_size, channels, device))
 
 
 def shapes_file(settings: SyntheticShapes, image_size: int, channels: int) -> Path:
@@ -66,24 +69,18 @@ def write_shapes(settings: SyntheticShapes, image_size: int, channels: int) -> N
     path = shapes_file(settings, image_size, channels)
     if not settings.cache or path.exists():
         return
-    partial = path.with_suffix(f".{uuid4().hex}.partial")  # runs that start together each write one
+    drawn = (
+        render_shapes(settings, positions, image_size, channels).permute(0, 2, 3, 1)
+        for positions in torch.split(torch.arange(settings.count), CHUNK)
+    )
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        shape = (settings.count, image_size, image_size, channels)
-        with partial.open("wb") as file:
-            write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
-            for positions in torch.split(torch.arange(settings.count), CHUNK):
-                images = render_shapes(settings, positions, image_size, channels)
-                file.write(images.permute(0, 2, 3, 1).contiguous().numpy().data)
-        os.replace(partial, path)
+        with replacing(path) as partial:
+            write_images(partial, (settings.count, image_size, image_size, channels), drawn)
     except OSError as error:
         raise InputError(
             f"shapes.cache is {settings.cache!r}, where {path.name} cannot be written ({error.strerror or error}); "
             "give a folder with room, or leave it empty"
         ) from error
-    finally:
-        with suppress(OSError):
-            partial.unlink()
 
 
 def shapes_source(settings: SyntheticShapes, image_size: int, channels: int) -> PoolSource:

@@ -60,3 +60,26 @@ def global_mean(values: Tensor, dim: int = 0) -> Tensor:
         tensor([2., 4.])
     """
     return all_reduce_sum(values.mean(dim=dim)) / process_count()
+
+
+def share_bounds(count: int, rank: int, processes: int) -> tuple[int, int]:
+    """Where a process's share of ``count`` samples starts and ends; shares differ by one sample at most."""
+    return count * rank // processes, count * (rank + 1) // processes
+
+
+def gather_shares(share: Tensor, count: int) -> Tensor:
+    """The whole of ``count`` samples on every process, from shares cut by :func:`share_bounds`; without gradients.
+
+    Shape:
+        ``(n, ...)`` to ``(count, ...)``.
+    """
+    processes = process_count()
+    if processes == 1:
+        return share
+    most = -(-count // processes)
+    padded = share.new_zeros(most, *share.shape[1:])
+    padded[: len(share)] = share.detach()
+    parts = [torch.empty_like(padded) for _ in range(processes)]
+    dist.all_gather(parts, padded)
+    lengths = [stop - start for start, stop in (share_bounds(count, rank, processes) for rank in range(processes))]
+    return torch.cat([part[:length] for part, length in zip(parts, lengths, strict=True)])

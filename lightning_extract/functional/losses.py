@@ -1,11 +1,15 @@
 """Losses of the clones and of the generators, as pure functions of tensors."""
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from .distributed import global_mean
 from .logits import PROBABILITY_FLOOR, recover_logits, soft_vote
+
+SoftLoss = Literal["l1", "kl", "cross_entropy"]
 
 
 def disagreement_loss(probabilities: Tensor) -> Tensor:
@@ -216,3 +220,23 @@ def soft_cross_entropy(clone_logits: Tensor, victim_probabilities: Tensor) -> Te
 def hard_cross_entropy(clone_logits: Tensor, victim_labels: Tensor) -> Tensor:
     """Cross-entropy with the victim's labels, mean over samples: ``(B, K)``, ``(B,)`` to a scalar."""
     return cross_entropy(clone_logits, victim_labels)
+
+
+def answer_loss(clone_logits: Tensor, answers: Tensor, soft_loss: SoftLoss, temperature: float = 1.0) -> Tensor:
+    """What a clone minimises, for either access.
+
+    Args:
+        clone_logits: Logits of one clone.
+        answers: The victim's labels, or its probabilities.
+        soft_loss: Loss against probabilities: of recovered logits (l1), or either form of the cross-entropy.
+        temperature: Softens both sides of kl.
+
+    Shape:
+        ``(B, K)`` and ``(B,)`` or ``(B, K)`` to a scalar.
+    """
+    if answers.ndim == 1:
+        return hard_cross_entropy(clone_logits, answers)
+    answers = answers.to(torch.promote_types(clone_logits.dtype, torch.float32))
+    if soft_loss == "kl":
+        return distillation_loss(clone_logits, answers, temperature)
+    return (recovered_logit_loss if soft_loss == "l1" else soft_cross_entropy)(clone_logits, answers)

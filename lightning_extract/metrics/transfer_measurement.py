@@ -1,21 +1,17 @@
 """The transferability of a clone under a chosen set of evasion attacks."""
 
-import sys
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
+from lightning_extract.bars import open_bar
 from lightning_extract.functional.precision import full_float32
 from lightning_extract.metrics.evasion import Classifier, Evasion, EvasionCrafter, require_toolbox
 from lightning_extract.metrics.transfer_settings import TransferSettings
 from lightning_extract.metrics.transferability import Transferability
-
-# A terminal is redrawn ten times a second; a log file gets one line in half a minute.
-SECONDS_BETWEEN_UPDATES_IN_LOGS = 30.0
 
 
 class TransferMeasurement:
@@ -70,10 +66,8 @@ class TransferMeasurement:
         """
         size, evasions = self.settings.batch_size, self.settings.evasions()
         starts = range(rank * size, len(images), world_size * size)
-        interval = 0.1 if sys.stderr.isatty() else SECONDS_BETWEEN_UPDATES_IN_LOGS
         total = sum(min(size, len(images) - start) for start in starts) * len(evasions)
-        bar = tqdm(total=total, desc="transfer", unit=" images", disable=not show, mininterval=interval,
-                   maxinterval=max(10.0, interval), dynamic_ncols=True)  # fmt: skip
+        bar = open_bar(total, "transfer", " images", show)
         found = []
         with bar, torch.inference_mode(False), torch.enable_grad(), full_float32(images.device.type):
             classes = self._targets(labels, num_classes) if self.settings.targeted else labels.clone()

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from lightning_extract.errors import InputError
 from lightning_extract.functional.distributed import all_reduce_sum, process_count
 
 
@@ -85,3 +86,24 @@ def _all_reduce_form(module: nn.BatchNorm1d | nn.BatchNorm2d) -> AllReduceBatchN
     replacement.running_mean, replacement.running_var = module.running_mean, module.running_var
     replacement.num_batches_tracked = module.num_batches_tracked
     return replacement.train(module.training)
+
+
+def set_batch_norm_momentum(network: nn.Module, momentum: float) -> None:
+    """Sets how much of its running statistics every BatchNorm replaces by those of a batch.
+
+    Args:
+        network: Has BatchNorm.
+        momentum: Share of the new, as in PyTorch; TensorFlow's is one minus this.
+
+    Raises:
+        InputError: The momentum is not above 0 and up to 1, or the network has no BatchNorm.
+    """
+    if not 0 < momentum <= 1:
+        raise InputError(f"the batch norm's momentum is {momentum}; give a share above 0 and up to 1.")
+    layers = [module for module in network.modules() if isinstance(module, _BatchNorm)]
+    if not layers:
+        raise InputError(
+            f"a batch norm momentum of {momentum} was asked for, but the network has no batch norm; set it to null."
+        )
+    for layer in layers:
+        layer.momentum = momentum

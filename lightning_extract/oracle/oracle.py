@@ -1,21 +1,20 @@
 """The black box: everything an attack may know of the victim passes through this door."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor, nn
 
 from lightning_extract.errors import InputError
+from lightning_extract.functional.distributed import all_reduce_sum
 from lightning_extract.functional.precision import full_float32
+from lightning_extract.oracle.image_queries import HIGHEST_PIXEL, LOWEST_PIXEL
 from lightning_extract.oracle.ledger import QueryLedger
+from lightning_extract.oracle.queries import Queries, Samples
 
 Access = Literal["soft", "hard"]
-InputSpace = Literal["pre_transform", "post_transform"]
-
-# Every generator ends in tanh, in either input space.
-LOWEST_PIXEL, HIGHEST_PIXEL = -1.0, 1.0
 
 
 class VictimOracle:
@@ -27,93 +26,112 @@ class VictimOracle:
     Args:
         network: The victim; kept in eval mode, in float32, without gradients.
         num_classes: Number of classes it answers with.
-        image_shape: Channels, height and width of a query.
-        mean: Channel means of the victim's own normalisation, for images in [0, 1].
-        std: Channel deviations of the same.
+        queries: What a query is: images or sentences, and how the network reads them.
         access: ``soft`` answers with probabilities, ``hard`` with the top-1 label.
         ledger: The account that pays.
-        input_space: ``pre_transform``: samples are images in [-1, 1] and the victim normalises them itself;
-            ``post_transform``: samples are fed to the network as they are, as DFME and Dual Students do.
         world_size: Number of processes that query in lockstep; each charges for all.
         chunk_size: Largest number of samples in one forward pass of the victim.
 
     Attributes:
         answered: Samples of the global batch that the victim truly answered for queries.
         referenced: Samples of this process's share answered for evaluation and diagnostics, never charged.
+        label_counts: How often the victim's top-1 label in charged answers of this process was each class, int64
+            ``(K,)`` on the victim's device.
     """
 
     def __init__(
         self,
         network: nn.Module,
         num_classes: int,
-        image_shape: tuple[int, int, int],
-        mean: tuple[float, ...],
-        std: tuple[float, ...],
+        queries: Queries[Any],
         access: Access,
         ledger: QueryLedger,
-        input_space: InputSpace = "pre_transform",
         world_size: int = 1,
         chunk_size: int = 1024,
     ) -> None:
         self._network = network.eval().requires_grad_(False)
-        self._mean = torch.tensor(mean).view(1, -1, 1, 1)
-        self._std = torch.tensor(std).view(1, -1, 1, 1)
         self.num_classes = num_classes
-        self.image_shape = image_shape
+        self.queries = queries
         self.access = access
         self.ledger = ledger
-        self.input_space = input_space
         self.world_size = world_size
         self.chunk_size = chunk_size
         self.answered = 0
         self.referenced = 0
+        self.label_counts = torch.zeros(num_classes, dtype=torch.int64)
         self._free = False
         self._checked_phases: set[str] = set()
         self._pending_checks: dict[str, Tensor] = {}
 
     def to(self, device: torch.device) -> "VictimOracle":
-        """Moves the victim and its normalisation to a device."""
+        """Moves the victim and what it reads queries with to a device."""
         self._network.to(device)
-        self._mean, self._std = self._mean.to(device), self._std.to(device)
+        self.queries.to(device)
+        self.label_counts = self.label_counts.to(device)
         return self
 
-    def query(self, samples: Tensor, phase: str) -> Tensor:
+    def query(self, samples: Samples, phase: str, total: int | None = None) -> Tensor:
         """Buys the victim's answers; charged before they are computed.
 
         On an accelerator the pixels and answers of a phase are checked at once for its first batch only; later
         ones are checked by ``verify_pending``.
 
         Args:
-            samples: This process's share of the batch, pixels in [-1, 1].
+            samples: This process's share of the batch: pixels in [-1, 1], or raw sentences.
             phase: Where the account books them.
+            total: Samples of all processes; as many from each when not given.
 
         Shape:
-            ``(B, C, H, W)`` to ``(B, K)`` float32 probabilities, or ``(B,)`` int64 labels for hard access.
+            ``(B, C, H, W)`` or B sentences to ``(B, K)`` float32 probabilities, or ``(B,)`` int64 labels for hard
+            access.
 
         Raises:
-            InputError: Wrong shape, dtype or pixel range (nothing is charged), or an answer that is not finite.
+            InputError: Wrong shape, type or pixel range (nothing is charged), or an answer that is not finite.
             QueryBudgetExceeded: The budget does not pay for them; nothing is charged.
         """
-        self._check_shape(samples)
+        self.queries.check(samples)
         first = phase not in self._checked_phases
-        self._verify("pixels", (samples.abs() <= HIGHEST_PIXEL).all(), samples, phase, at_once=first)
+        in_range = self.queries.in_range(samples)
+        if in_range is not None and isinstance(samples, Tensor):
+            self._verify("pixels", in_range, samples, phase, at_once=first)
+        total = len(samples) * self.world_size if total is None else total
         if self._free:
             self.referenced += len(samples)
         else:
-            self.ledger.charge(len(samples) * self.world_size, phase)
+            self.ledger.charge(total, phase)
         logits = self._forward(samples)
-        self.answered += 0 if self._free else len(samples) * self.world_size
+        self.answered += 0 if self._free else total
         self._verify("answers", logits.isfinite().all(), logits, phase, at_once=first)
         self._checked_phases.add(phase)
-        return logits.softmax(dim=1) if self.access == "soft" else logits.argmax(dim=1)
+        labels = logits.argmax(dim=1)
+        if not self._free:
+            # Unlike a bincount it does not wait for an accelerator.
+            self.label_counts.scatter_add_(0, labels, torch.ones_like(labels))
+        return logits.softmax(dim=1) if self.access == "soft" else labels
 
-    def reference(self, samples: Tensor) -> Tensor:
+    def all_label_counts(self) -> list[int]:
+        """``label_counts`` over all processes, which must call this together."""
+        counts: list[int] = all_reduce_sum(self.label_counts).tolist()
+        return counts
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was answered, in plain types, for a checkpoint; all processes must call this together."""
+        counts = self.all_label_counts()
+        return {"answered": self.answered, "referenced": self.referenced, "label_counts": counts}
+
+    def load_state_dict(self, state: dict[str, Any], rank: int = 0) -> None:
+        """Restores it; the labels of all processes become the first one's."""
+        self.answered, self.referenced = state["answered"], state["referenced"]
+        counts = torch.tensor(state["label_counts"]) if rank == 0 else torch.zeros(self.num_classes)
+        self.label_counts.copy_(counts)
+
+    def reference(self, samples: Samples) -> Tensor:
         """The victim's probabilities for evaluation: never charged, never shown to an attack.
 
         Shape:
-            ``(B, C, H, W)`` in the input space to ``(B, K)`` float32.
+            ``(B, C, H, W)`` in the input space, or B sentences, to ``(B, K)`` float32.
         """
-        self._check_shape(samples)
+        self.queries.check(samples)
         self.referenced += len(samples)
         return self._forward(samples).softmax(dim=1)
 
@@ -131,22 +149,32 @@ class VictimOracle:
 
         Shape:
             ``(B, C, H, W)`` in the input space to ``(B, K)`` float32.
+
+        Raises:
+            InputError: The victim reads words, which have no gradient.
         """
-        self._check_shape(samples)
+        if not self.queries.differentiable:
+            raise InputError("a text victim's answers have no gradient with respect to words; ask an image victim")
+        self.queries.check(samples)
         self.referenced += len(samples)
         return self._compute(samples).softmax(dim=1)
 
-    def to_input_space(self, images: Tensor) -> Tensor:
-        """Turns images in [-1, 1] into what clones see and queries look like in this input space."""
-        return images if self.input_space == "pre_transform" else self._normalise(images)
+    @overload
+    def to_input_space(self, samples: Tensor) -> Tensor: ...
+    @overload
+    def to_input_space(self, samples: Sequence[str]) -> Sequence[str]: ...
+    def to_input_space(self, samples: Samples) -> Samples:
+        """Turns images in [-1, 1] into what clones see and queries look like in this input space; words stay."""
+        turned: Samples = self.queries.to_input_space(samples)
+        return turned
 
     def probe(self) -> None:
-        """Asks for one grey image through the free door and checks the answer, before any query is spent.
+        """Asks for one harmless sample through the free door and checks the answer, before any query is spent.
 
         Raises:
             InputError: The answer has another number of classes or is not finite.
         """
-        logits = self._forward(torch.zeros(1, *self.image_shape, device=self._mean.device))
+        logits = self._forward(self.queries.probe())
         if tuple(logits.shape) != (1, self.num_classes):
             raise InputError(
                 f"the victim answered with shape {tuple(logits.shape)}, expected (1, {self.num_classes}); "
@@ -166,26 +194,13 @@ class VictimOracle:
         self._pending_checks.clear()
 
     @torch.no_grad()
-    def _forward(self, samples: Tensor) -> Tensor:
-        return self._compute(samples.detach())
+    def _forward(self, samples: Samples) -> Tensor:
+        return self._compute(samples)
 
-    def _compute(self, samples: Tensor) -> Tensor:
-        with full_float32(samples.device.type):
-            samples = samples.float()
-            inputs = self._normalise(samples) if self.input_space == "pre_transform" else samples
+    def _compute(self, samples: Samples) -> Tensor:
+        with full_float32(self.label_counts.device.type):
+            inputs = self.queries.encode(samples)
             return torch.cat([self._network(chunk).float() for chunk in torch.split(inputs, self.chunk_size)])
-
-    def _normalise(self, images: Tensor) -> Tensor:
-        return ((images + 1) / 2 - self._mean) / self._std
-
-    def _check_shape(self, samples: Tensor) -> None:
-        if not samples.is_floating_point():
-            raise InputError(f"samples for the victim must be floating point, got {samples.dtype}")
-        if samples.ndim != 4 or tuple(samples.shape[1:]) != self.image_shape or len(samples) == 0:
-            raise InputError(
-                f"samples for the victim must have shape (B, {', '.join(map(str, self.image_shape))}) with B >= 1, "
-                f"got {tuple(samples.shape)}"
-            )
 
     def _verify(self, kind: str, passed: Tensor, values: Tensor, phase: str, at_once: bool) -> None:
         # Reading a flag stalls an accelerator: after the first batch of a phase they are kept there for an epoch.

@@ -16,7 +16,10 @@ from lightning_extract.reports.statistics import MeanCurve
 # Okabe and Ito, Color Universal Design, 2008: told apart with any colour vision. Pale yellow is left out.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 LINE_STYLES = ("-", "--", "-.", ":")
+HATCHES = ("", "///", "...")  # tell bars apart when the colours begin again
 WIDTH = 8.0  # inches
+LEGEND_LETTERS = 104  # small ones, across this width
+LEGEND_LINE = 0.18  # inches
 
 
 @dataclass(frozen=True)
@@ -66,20 +69,35 @@ def prepare(axes: Axes, label: str, look: Look) -> None:
     axes.set_xlabel("queries (log scale)" if look.steps else "queries")
     axes.xaxis.set_major_formatter(EngFormatter(sep="\N{NO-BREAK SPACE}"))
     if look.percent:
-        axes.yaxis.set_major_formatter(PercentFormatter(xmax=1, symbol="\N{NO-BREAK SPACE}%"))
+        axes.yaxis.set_major_formatter(_percent())
     if look.zero:
         axes.axhline(0, color="0.45", linewidth=1)
     axes.grid(color="0.9", linewidth=0.8)
+    _tidy(axes)
+
+
+def prepare_bars(axes: Axes, label: str) -> None:
+    """Labels axes of bars whose heights are shares."""
+    axes.set_ylabel(label)
+    axes.yaxis.set_major_formatter(_percent())
+    axes.grid(axis="y", color="0.9", linewidth=0.8)
+    _tidy(axes)
+
+
+def _percent() -> PercentFormatter:
+    return PercentFormatter(xmax=1, symbol="\N{NO-BREAK SPACE}%")
+
+
+def _tidy(axes: Axes) -> None:
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(which="both", length=0)
 
 
-def draw_mean(axes: Axes, curve: MeanCurve, label: str, index: int, look: Look) -> None:
-    """Draws a line and the band around it, in the ``index``-th colour."""
-    colour = COLOURS[index % len(COLOURS)]
-    style = LINE_STYLES[index // len(COLOURS) % len(LINE_STYLES)]
-    marker = "o" if len(curve.queries) == 1 else None
+def draw_mean(axes: Axes, curve: MeanCurve, label: str, index: int, look: Look, marked: bool = False) -> None:
+    """Draws a line, its points marked if so wanted, and the band around it, in the ``index``-th colour."""
+    colour, style = _pen(index)
+    marker = "o" if marked or len(curve.queries) == 1 else None
     drawstyle = "steps-post" if look.steps else "default"
     axes.plot(
         curve.queries,
@@ -89,6 +107,7 @@ def draw_mean(axes: Axes, curve: MeanCurve, label: str, index: int, look: Look) 
         label=label,
         linewidth=1.8,
         marker=marker,
+        markersize=4.5,
         drawstyle=drawstyle,
     )
     if curve.half_widths is not None:
@@ -99,6 +118,20 @@ def draw_mean(axes: Axes, curve: MeanCurve, label: str, index: int, look: Look) 
         axes.fill_between(
             curve.queries, low, high, step="post" if look.steps else None, color=colour, alpha=0.18, linewidth=0
         )
+
+
+def draw_level(axes: Axes, curve: MeanCurve, index: int, look: Look) -> None:
+    """Draws a curve of a single point as a level across the axes, to compare others with."""
+    colour, style = _pen(index)
+    (mean,) = curve.means
+    axes.axhline(mean, color=colour, linestyle=style, linewidth=1.8)
+    if curve.half_widths is not None:
+        (spread,) = curve.half_widths
+        axes.axhspan(max(mean - spread, look.low), min(mean + spread, look.high), color=colour, alpha=0.18, linewidth=0)
+
+
+def _pen(index: int) -> tuple[str, str]:
+    return COLOURS[index % len(COLOURS)], LINE_STYLES[index // len(COLOURS) % len(LINE_STYLES)]
 
 
 def draw_levels(axes: Axes, levels: dict[float, str]) -> None:
@@ -117,12 +150,20 @@ def victims_classes(totals: Iterable[int | None]) -> dict[float, str]:
     return {total: f"victim's {total} classes" for total in sorted({total for total in totals if total is not None})}
 
 
+def legend_columns(labels: Iterable[str]) -> int:
+    """Columns of a legend above a figure that its longest label leaves room for."""
+    return max(1, min(4, LEGEND_LETTERS // (max(map(len, labels)) + 8)))
+
+
 def save(figure: Figure, out: Path) -> None:
     """Sets limits and legends and writes the PNG."""
     for axes in figure.get_axes():
         _limit(axes)
-        if len(axes.get_legend_handles_labels()[0]) > 6:
-            figure.legend(frameon=False, loc="outside right upper", fontsize="small")
+        _, labels = axes.get_legend_handles_labels()
+        if len(labels) > 6:
+            columns = legend_columns(labels)
+            figure.set_figheight(figure.get_figheight() + LEGEND_LINE * (len(labels) // columns))
+            figure.legend(frameon=False, loc="outside upper center", ncols=columns, fontsize="small")
         else:
             axes.legend(frameon=False, loc="lower right" if _rises(axes) else "best")
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import yaml
 from lightning_extract.errors import InputError
 from lightning_extract.reports.discovery import discovery_curve
 from lightning_extract.reports.metrics_table import Curve, read_metrics
+from lightning_extract.reports.rounds import at_round_ends
 
 FORMAT_VERSION = 1
 # fmt: off
@@ -32,6 +33,7 @@ class Run:
         config: The resolved config.
         summary: The summary, complete and with an account that adds up.
         curves: Each logged metric against queries; the classes found come from their exact history if there is one.
+            Where the attack has rounds, a metric is what it was at the end of each.
     """
 
     folder: Path
@@ -116,7 +118,7 @@ def read_run(folder: Path) -> Run:
         curves["classes_found"] = discovery
     run = Run(folder, config, summary, curves)
     check_account(run)
-    return run
+    return replace(run, curves=at_round_ends(curves))
 
 
 def read_summary(folder: Path) -> dict[str, Any]:

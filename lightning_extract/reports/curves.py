@@ -6,6 +6,7 @@ from pathlib import Path
 
 from lightning_extract.errors import InputError
 from lightning_extract.reports.canvas import (
+    draw_level,
     draw_levels,
     draw_mean,
     look_of,
@@ -17,6 +18,8 @@ from lightning_extract.reports.canvas import (
 )
 from lightning_extract.reports.collect import Run
 from lightning_extract.reports.discovery import victim_classes
+from lightning_extract.reports.marks import number_rounds
+from lightning_extract.reports.rounds_table import rounds_of
 from lightning_extract.reports.statistics import mean_curve
 
 ALWAYS = ("agreement", "accuracy")
@@ -30,6 +33,11 @@ def usual_metrics(groups: Mapping[str, Sequence[Run]]) -> list[str]:
 
 def plot_groups(groups: Mapping[str, Sequence[Run]], metric: str, out: Path) -> list[str]:
     """Draws one line per experiment: the mean over seeds with its 95 % confidence band.
+
+    Attacks in rounds have a marked point for each round; one of a single round is a level across the axes.
+
+    Reference:
+        ActiveThief, Figures 5 and 7: agreement by iteration, the random strategy as a level.
 
     Args:
         groups: The runs of each experiment.
@@ -59,12 +67,17 @@ def plot_groups(groups: Mapping[str, Sequence[Run]], metric: str, out: Path) -> 
         start = f", after {prior:,.0f} prior queries" if prior else ""
         total = victim_classes(groups[name][0].summary) if metric == "classes_found" else None
         bounds = look if total is None else replace(look, high=total)
-        draw_mean(axes, curve, f"{name} (n = {curve.count}{start})", index, bounds)
+        rounds = rounds_of(groups[name])
+        draw_mean(axes, curve, f"{name} (n = {curve.count}{start})", index, bounds, marked=rounds > 0)
+        if rounds == 1 and len(curve.means) == 1:  # classes found have a history within a round
+            draw_level(axes, curve, index, bounds)
     drawn = [run for name in curves for run in groups[name]]
     if metric == "accuracy":
         draw_levels(axes, victim_accuracies(run.summary["victim_accuracy"] for run in drawn))
     elif metric == "classes_found":
         draw_levels(axes, victims_classes(victim_classes(run.summary) for run in drawn))
+    if all("round" in run.curves for run in drawn):
+        number_rounds(axes, (run.curves["round"] for run in drawn))
     save(figure, out)
     return [name for name in groups if name not in curves]
 

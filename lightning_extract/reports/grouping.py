@@ -18,10 +18,10 @@ MAY_DIFFER = (
     "trainer.profiler", "trainer.benchmark", "trainer.deterministic",
     "model.init_args.threat_model.victim", "model.init_args.replay.device",
     "model.init_args.clone_training.start_from",  # each seed may go on from its own run, but all or none of them
-    "model.init_args.stages.earlier.run",
+    "model.init_args.stages.earlier.run", "model.init_args.selection.deepfool.batch_size",
     "gradient_quality",
     "data.init_args.root", "data.init_args.pool_root", "data.init_args.download", "data.init_args.eval_batch_size",
-    "data.init_args.shapes.cache",
+    "data.init_args.pool_cache", "data.init_args.shapes.cache",
 )
 # fmt: on
 ABSENT = "absent"

@@ -15,7 +15,10 @@ PLACE = ("queries", "iteration")
 
 
 class Curve(NamedTuple):
-    """One metric of one run: never decreasing queries, the values there and, if known, increasing iterations."""
+    """One metric of one run: never decreasing queries, the values there and, if known, increasing iterations.
+
+    Where an attack has rounds, the numbers of the rounds may stand for the iterations.
+    """
 
     queries: NDArray[np.float64]
     values: NDArray[np.float64]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lightning_extract.reports.collect import Run
+from lightning_extract.reports.published import Published
 from lightning_extract.reports.statistics import Estimate, estimate
 
 Value = Callable[[Run], float | None]
@@ -28,7 +29,8 @@ def _accuracy_ratio(run: Run) -> float | None:
 # goes without the column.
 PRIOR = "prior queries"
 AVERAGED_ACCURACY, AVERAGED_AGREEMENT = "averaged clone's accuracy (%)", "averaged clone's agreement (%)"
-OPTIONAL = {PRIOR: "0", AVERAGED_ACCURACY: "-", AVERAGED_AGREEMENT: "-"}
+PUBLISHED = "published (%)"
+OPTIONAL = {PRIOR: "0", AVERAGED_ACCURACY: "-", AVERAGED_AGREEMENT: "-", PUBLISHED: "-"}
 
 SHARES: dict[str, Value] = {
     "final_accuracy": _at("final", "accuracy"),
@@ -46,9 +48,15 @@ SHARES: dict[str, Value] = {
 
 @dataclass(frozen=True)
 class Row:
-    """One experiment: what was attacked, at which price, with which success."""
+    """One experiment: what was attacked, at which price, with which success.
+
+    Args:
+        group: Its runs.
+        published: What was published of it.
+    """
 
     group: Sequence[Run]
+    published: Sequence[Published] = ()
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -107,6 +115,7 @@ class Row:
             "final accuracy (%)": self._percent("final_accuracy"),
             "clone / victim accuracy (%)": self._percent("accuracy_ratio"),
             "final agreement (%)": self._percent("final_agreement"),
+            PUBLISHED: "; ".join(map(str, self.published)) or "-",
         }
 
     def choices(self) -> dict[str, str]:
@@ -151,6 +160,8 @@ class Row:
             record[f"{key}_mean"] = number.mean if number else None
             record[f"{key}_ci95"] = number.half_width if number else None
             record[f"{key}_n"] = number.count if number else 0
+        for value in self.published:
+            record |= {f"published_{value.metric}": value.value / 100, f"source_{value.metric}": value.source}
         return record
 
     def _label(self) -> dict[str, str]:
@@ -158,11 +169,7 @@ class Row:
 
     def _percent(self, key: str) -> str:
         number = self.shares[key]
-        if number is None:
-            return "-"
-        spread = "" if number.half_width is None else f" ± {100 * number.half_width:.2f}"
-        count = "" if number.count == len(self.group) else f" (n = {number.count})"
-        return f"{100 * number.mean:.2f}{spread}{count}"
+        return "-" if number is None else number.percent(len(self.group))
 
 
 def _count(counts: Sequence[int]) -> str:

@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 
 from lightning_extract.errors import InputError
 from lightning_extract.reports.canvas import (
+    draw_level,
     draw_levels,
     draw_mean,
     look_of,
@@ -16,7 +17,9 @@ from lightning_extract.reports.canvas import (
     victim_accuracies,
     victims_classes,
 )
+from lightning_extract.reports.marks import draw_stages, number_rounds
 from lightning_extract.reports.metrics_table import Curve, read_metrics
+from lightning_extract.reports.rounds import at_round_ends
 from lightning_extract.reports.statistics import mean_curve
 
 # What a panel shows: its label and its metrics, the first panel in front. The last has queries of its own scale.
@@ -42,6 +45,8 @@ def plot_run(
 ) -> None:
     """Draws agreement and accuracy of one run and, in small panels below, what only some attacks log.
 
+    Of an attack in rounds it draws the end of each round, or all evaluations while no round has ended.
+
     Args:
         metrics_csv: The run's metrics file.
         out: The PNG to write.
@@ -52,7 +57,9 @@ def plot_run(
     Raises:
         InputError: The file is broken or holds neither agreement nor accuracy.
     """
-    logged = read_metrics(metrics_csv)
+    whole = read_metrics(metrics_csv)
+    logged = at_round_ends(whole) or whole
+    in_rounds = logged is not whole
     if discovery is not None:
         logged["classes_found"] = discovery
     panels = {
@@ -69,7 +76,12 @@ def plot_run(
         look = look_of(PANELS[label][0])
         prepare(axes, label, look)
         for index, (metric, curve) in enumerate(panels[label].items()):
-            draw_mean(axes, mean_curve([curve], steps=look.steps), LABELS.get(metric, metric), index, look)
+            drawn = mean_curve([curve], steps=look.steps)
+            draw_mean(axes, drawn, LABELS.get(metric, metric), index, look, marked=in_rounds)
+            if in_rounds and len(drawn.means) == 1:
+                draw_level(axes, drawn, index, look)
+        if "stage" in logged and not look.steps:
+            draw_stages(axes, logged["stage"])
         if label == main and victim_accuracy is not None:
             draw_levels(axes, victim_accuracies([victim_accuracy]))
         elif look.steps:
@@ -79,5 +91,7 @@ def plot_run(
             below.sharex(above)
             above.set_xlabel("")
             above.tick_params(labelbottom=False)
+    if in_rounds:
+        number_rounds(rows[0], [logged["round"]])
     figure.align_ylabels()
     save(figure, out)

@@ -8,13 +8,15 @@ from rich.console import Console
 from rich.table import Table
 
 from lightning_extract.reports.discovery import describe_discovery, discovery_curve, victim_classes
+from lightning_extract.reports.labels import label_shares
+from lightning_extract.reports.labels_plot import plot_labels
 from lightning_extract.reports.run_plot import plot_run
 
 POINTS = {"final": "final", "best_heldout": "best on held-out answers", "best_test": "best on test"}
 
 
 def show_run(run_dir: Path) -> None:
-    """Prints the summary of a run folder as a table and saves its plot there as ``curves.png``."""
+    """Prints the summary of a run folder as a table and saves its plots there, ``curves.png`` and ``labels.png``."""
     summary: dict[str, Any] = json.loads((run_dir / "summary.json").read_text())
     plot_run(
         run_dir / "metrics.csv",
@@ -23,6 +25,9 @@ def show_run(run_dir: Path) -> None:
         discovery_curve(summary),
         victim_classes(summary),
     )
+    labels = label_shares(summary["experiment"], [summary])
+    if labels is not None:
+        plot_labels([labels], run_dir / "labels.png")
     title = f"{summary['experiment']}, seed {summary['seed']}, {summary['status']}"
     table = Table(title=title, title_justify="left")
     for heading in ("", "queries", "agreement", "accuracy"):
@@ -32,7 +37,7 @@ def show_run(run_dir: Path) -> None:
         if summary[key] is not None:
             table.add_row(label, *_cells(summary[key]))
         if key == "final" and "accuracy_averaged" in summary["final"]:
-            table.add_row("averaged weights (first clone)", *_cells(summary["final"], "_averaged"))
+            table.add_row("averaged weights", *_cells(summary["final"], "_averaged"))
     console = Console()
     console.print(table)
     account = summary["queries"]

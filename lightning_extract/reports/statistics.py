@@ -28,6 +28,12 @@ class Estimate:
     half_width: float | None
     count: int
 
+    def percent(self, seeds: int | None = None) -> str:
+        """A share of 1 in percent, ``81.00 ± 12.71``, with its count where it rests on fewer than all ``seeds``."""
+        spread = "" if self.half_width is None else f" ± {100 * self.half_width:.2f}"
+        count = "" if seeds in (None, self.count) else f" (n = {self.count})"
+        return f"{100 * self.mean:.2f}{spread}{count}"
+
 
 @dataclass(frozen=True)
 class MeanCurve:

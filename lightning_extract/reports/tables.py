@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from lightning_extract.reports.collect import Run, flatten
-from lightning_extract.reports.rows import AVERAGED_ACCURACY, OPTIONAL, PRIOR, Row
+from lightning_extract.reports.rows import AVERAGED_ACCURACY, OPTIONAL, PRIOR, PUBLISHED, Row
 
 LABEL_WIDTH, CELL_WIDTH = 30, 24  # characters on the terminal
 NOTES = (
@@ -22,7 +22,9 @@ NOTES = (
 )
 OPTIONAL_NOTES = {
     PRIOR: "Prior queries were spent by the runs whose clones were the start; no budget here counts them.",
-    AVERAGED_ACCURACY: "The averaged clone is the first one, with weights averaged over its training.",
+    AVERAGED_ACCURACY: "The averaged clone has weights averaged over training: of Dual Students the first clone, of "
+    "DFMS the average, or none, that does best on bought validation images.",
+    PUBLISHED: "Published values were given with the report; they are of the setting that their source describes.",
 }
 
 

@@ -51,7 +51,7 @@ class TransferRow:
         first = self.entries[0]
         cells = {"experiment": self.experiment, "n": str(len(self.entries))} | describe(first)
         cells["step / epsilon"] = f"{first['step_size']:.3g}"
-        return cells | {f"{RATES[key]} (%)": _percent(rate) for key, rate in self.rates.items()}
+        return cells | {f"{RATES[key]} (%)": rate.percent() for key, rate in self.rates.items()}
 
     def record(self) -> dict[str, Any]:
         """The same as plain numbers; rates are fractions."""
@@ -139,8 +139,3 @@ def write_transfer(rows: Sequence[TransferRow], notes: Sequence[str], out: Path)
     remarks = "\n".join(f"- {note}" for note in (*NOTES, *notes))
     (out / "transfer.md").write_text(f"{table}\n\n{remarks}\n", encoding="utf-8")
     write_csv([row.record() for row in rows], out / "transfer.csv")
-
-
-def _percent(rate: Estimate) -> str:
-    spread = "" if rate.half_width is None else f" ± {100 * rate.half_width:.2f}"
-    return f"{100 * rate.mean:.2f}{spread}"

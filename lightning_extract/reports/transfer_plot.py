@@ -4,13 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from matplotlib.ticker import PercentFormatter
-
-from lightning_extract.reports.canvas import COLOURS, WIDTH, new_figure
+from lightning_extract.reports.canvas import COLOURS, HATCHES, WIDTH, legend_columns, new_figure, prepare_bars
 from lightning_extract.reports.transfer import SETTINGS, TransferRow, describe
 
 GROUP_WIDTH = 0.8
-HATCHES = ("", "///", "...")  # tell the experiments apart when the colours begin again
 INCHES_PER_GROUP = 0.75
 CONTROLS = {"clone_rate": ("on the clone", "D", 4), "noise_rate": ("random noise", "_", 9)}  # label, marker, its size
 
@@ -60,13 +57,9 @@ def plot_transfer(rows: Sequence[TransferRow], out: Path) -> None:
     axes.set_xticks([place + 0.5 for place in group.values()], labels.values(), fontsize="small")
     axes.set_xlim(0, len(labels))
     axes.set_ylim(0, 1)
-    axes.set_ylabel("victim fooled")
-    axes.yaxis.set_major_formatter(PercentFormatter(xmax=1, symbol="\N{NO-BREAK SPACE}%"))
-    axes.grid(axis="y", color="0.9", linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(length=0)
-    figure.legend(frameon=False, loc="outside upper center", ncols=4)
+    prepare_bars(axes, "victim fooled")
+    columns = legend_columns([*experiments, *(control for control, _, _ in CONTROLS.values())])
+    figure.legend(frameon=False, loc="outside upper center", ncols=columns, fontsize="small")
     figure.savefig(out, metadata={"Software": None})
 
 

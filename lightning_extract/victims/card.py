@@ -4,43 +4,27 @@ import json
 from dataclasses import asdict, dataclass, fields
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal, TypeVar
 
 from lightning_extract.errors import InputError
 
 CARD_FILE = "card.json"
 FORMAT_VERSION = 1
 
-_Kinds = tuple[type, ...]
-_KINDS: dict[str, _Kinds] = {
-    "network": (str,),
-    "num_classes": (int,),
-    "channels": (int,),
-    "image_size": (int,),
-    "dataset": (str,),
-    "split": (str,),
-    "mean": (list,),
-    "std": (list,),
-    "test_accuracy": (float, int, type(None)),
-    "recipe": (dict,),
-    "weights_sha256": (str,),
-    "format_version": (int,),
-}
+Medium = Literal["images", "text"]
+Kinds = dict[str, tuple[type, ...]]
+AnyKind = TypeVar("AnyKind", bound="Card")
 
 
-@dataclass(frozen=True)
-class VictimCard:
-    """The record that lies beside a victim's weights.
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """The record that lies beside the weights of any victim.
 
     Args:
-        network: Name for ``build_classifier``.
+        network: Name for ``build_classifier``, or ``build_text_classifier``.
         num_classes: Number of classes.
-        channels: 1 for grey, 3 for colour.
-        image_size: Height and width in pixels.
         dataset: What it was trained on.
         split: The split that the accuracy was measured on.
-        mean: Channel means of its normalisation, of images in [0, 1].
-        std: Channel deviations of the same.
         test_accuracy: Fraction of that split answered correctly; None when nobody measured it.
         recipe: How it was trained, or where it comes from.
         weights_sha256: Hash of the weights file.
@@ -52,19 +36,27 @@ class VictimCard:
 
     network: str
     num_classes: int
-    channels: int
-    image_size: int
     dataset: str
     split: str
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
     test_accuracy: float | None
     recipe: dict[str, Any]
     weights_sha256: str
     format_version: int = FORMAT_VERSION
 
+    medium: ClassVar[Medium]
+    # What JSON may hold under each name.
+    kinds: ClassVar[Kinds] = {
+        "network": (str,),
+        "num_classes": (int,),
+        "dataset": (str,),
+        "split": (str,),
+        "test_accuracy": (float, int, type(None)),
+        "recipe": (dict,),
+        "weights_sha256": (str,),
+        "format_version": (int,),
+    }
+
     def __post_init__(self) -> None:
-        check_normalisation(self.mean, self.std, self.channels)
         if self.test_accuracy is not None and not 0 <= self.test_accuracy <= 1:
             raise InputError(f"test_accuracy is {self.test_accuracy}, it must be a fraction between 0 and 1")
         if self.format_version != FORMAT_VERSION:
@@ -78,7 +70,7 @@ class VictimCard:
         return json.dumps(asdict(self), indent=2, allow_nan=False) + "\n"
 
     @classmethod
-    def from_json(cls, text: str, source: str | Path = CARD_FILE) -> "VictimCard":
+    def from_json(cls: type[AnyKind], text: str, source: str | Path = CARD_FILE) -> AnyKind:
         """Reads a card strictly.
 
         Args:
@@ -88,25 +80,64 @@ class VictimCard:
         Raises:
             InputError: No JSON, or a key is missing, unknown or of another type.
         """
-        try:
-            values = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise InputError(f"{source} is not valid JSON ({error}); import or train the victim again") from error
+        values = parse_card(text, source)
         names = {field.name for field in fields(cls)}
-        if not isinstance(values, dict) or set(values) != names:
-            found = set(values) if isinstance(values, dict) else set()
+        if set(values) != names:
             raise InputError(
-                f"{source} is no victim card of this release: missing {sorted(names - found)}, "
-                f"unknown {sorted(found - names)}; import or train the victim again"
+                f"{source} is no victim card of this release: missing {sorted(names - set(values))}, "
+                f"unknown {sorted(set(values) - names)}; import or train the victim again"
             )
-        for name, kinds in _KINDS.items():
+        for name, kinds in cls.kinds.items():
             if not isinstance(values[name], kinds) or isinstance(values[name], bool):
                 raise InputError(f"{source}: {name} is {values[name]!r}, expected {kinds[0].__name__}")
-        for name in ("mean", "std"):
-            if not all(isinstance(number, int | float) for number in values[name]):
-                raise InputError(f"{source}: {name} is {values[name]!r}, expected numbers")
-            values[name] = tuple(values[name])
+        for name, value in values.items():
+            if isinstance(value, list):
+                if not all(isinstance(number, int | float) for number in value):
+                    raise InputError(f"{source}: {name} is {value!r}, expected numbers")
+                values[name] = tuple(value)
         return cls(**values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VictimCard(Card):
+    """The card of an image victim.
+
+    Args:
+        channels: 1 for grey, 3 for colour.
+        image_size: Height and width in pixels.
+        mean: Channel means of its normalisation, of images in [0, 1].
+        std: Channel deviations of the same.
+
+    Raises:
+        InputError: A value is impossible.
+    """
+
+    channels: int
+    image_size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    medium: ClassVar[Medium] = "images"
+    kinds: ClassVar[Kinds] = Card.kinds | {"channels": (int,), "image_size": (int,), "mean": (list,), "std": (list,)}
+
+    def __post_init__(self) -> None:
+        check_normalisation(self.mean, self.std, self.channels)
+        super().__post_init__()
+
+
+def parse_card(text: str, source: str | Path) -> dict[str, Any]:
+    """The values of a card by name, not yet checked.
+
+    Raises:
+        InputError: The text is no JSON object.
+    """
+    try:
+        values = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InputError(f"{source} is not valid JSON ({error}); import or train the victim again") from error
+    if not isinstance(values, dict):
+        raise InputError(f"{source} is no victim card: it holds no names and values; import or train the victim again")
+    return values
 
 
 def check_normalisation(mean: tuple[float, ...], std: tuple[float, ...], channels: int) -> None:

@@ -12,9 +12,11 @@ from torch import Tensor
 from lightning_extract.data.datasets import describe_missing_data, load_images
 from lightning_extract.errors import InputError
 from lightning_extract.networks import build_classifier
-from lightning_extract.victims.accuracy import Normalise, measure_accuracy
+from lightning_extract.victims.accuracy import measure_accuracy
 from lightning_extract.victims.card import CARD_FILE, check_normalisation
-from lightning_extract.victims.loading import load_weights, save_victim
+from lightning_extract.victims.loading import load_weights
+from lightning_extract.victims.normalise import Normalise
+from lightning_extract.victims.saving import save_victim
 
 # A stated accuracy further from the measured one than this fraction hints at a wrong normalisation.
 ACCURACY_TOLERANCE = 0.01

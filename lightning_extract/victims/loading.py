@@ -1,21 +1,24 @@
-"""Victims on disk: a folder with the weights and the card."""
+"""Victims on disk: a folder with the weights, the card, and the tokenizer of a text victim."""
 
 import hashlib
-import os
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import load
 from torch import Tensor, nn
 
+from lightning_extract.data.words import WordTokenizer
 from lightning_extract.errors import InputError
-from lightning_extract.networks import build_classifier
-from lightning_extract.victims.card import CARD_FILE, VictimCard
+from lightning_extract.networks import build_classifier, build_text_classifier
+from lightning_extract.victims.card import CARD_FILE, VictimCard, parse_card
+from lightning_extract.victims.text_card import TextVictimCard
 
 WEIGHTS_FILE = "victim.safetensors"
+TOKENIZER_FILE = "tokenizer.json"
 SHIPPED = Path(__file__).parent / "shipped"
+
+AnyCard = VictimCard | TextVictimCard
 
 
 def shipped_victims() -> list[str]:
@@ -26,7 +29,7 @@ def shipped_victims() -> list[str]:
 def describe_missing_victim(victim: str | Path) -> str | None:
     """One sentence on how to get a victim, or None when its files are there."""
     folder = _folder(victim)
-    missing = [name for name in (WEIGHTS_FILE, CARD_FILE) if not (folder / name).is_file()]
+    missing = [name for name in (WEIGHTS_FILE, CARD_FILE, *_further_files(folder)) if not (folder / name).is_file()]
     if not missing:
         return None
     # The victim configs write to victims/<network>_<dataset>.
@@ -38,14 +41,14 @@ def describe_missing_victim(victim: str | Path) -> str | None:
     )
 
 
-def load_victim(victim: str | Path) -> tuple[nn.Module, VictimCard]:
+def load_victim(victim: str | Path) -> tuple[nn.Module, AnyCard]:
     """Loads a victim after checking it.
 
     Args:
         victim: Name of a shipped victim, or a folder with ``victim.safetensors`` and ``card.json``.
 
     Returns:
-        The network in eval mode, frozen, which takes normalised images; and its card.
+        The network in eval mode, frozen, which takes normalised images or word numbers; and its card.
 
     Raises:
         InputError: A file is missing, damaged or does not fit the card.
@@ -55,35 +58,58 @@ def load_victim(victim: str | Path) -> tuple[nn.Module, VictimCard]:
         raise InputError(missing)
     folder = _folder(victim)
     card = read_card(folder)
-    weights = (folder / WEIGHTS_FILE).read_bytes()
-    found = hashlib.sha256(weights).hexdigest()
-    if found != card.weights_sha256:
-        raise InputError(
-            f"{folder / WEIGHTS_FILE} has sha256 {found[:12]}..., its card says {card.weights_sha256[:12]}...: "
-            "the file was changed or damaged; restore it, or import the victim again"
-        )
+    weights = _read_checked(folder / WEIGHTS_FILE, card.weights_sha256)
     try:
         tensors = load(weights)
     except SafetensorError as error:
         raise InputError(
             f"{folder / WEIGHTS_FILE} is no safetensors file ({error}); import the victim again"
         ) from error
-    network = build_classifier(card.network, card.num_classes, card.channels, card.image_size)
+    network = _build(card)
     load_weights(network, tensors, f"{folder / WEIGHTS_FILE}", f"{card.network} with {card.num_classes} classes")
     return network.eval().requires_grad_(False), card
 
 
-def read_card(folder: Path) -> VictimCard:
+def load_tokenizer(victim: str | Path) -> WordTokenizer:
+    """Loads what a text victim reads sentences with, after checking it.
+
+    Raises:
+        InputError: The victim has none, or the file is missing, damaged or does not fit the card.
+    """
+    folder = _folder(victim)
+    card, path = read_card(folder), folder / TOKENIZER_FILE
+    if not isinstance(card, TextVictimCard):
+        raise InputError(f"victim {str(victim)!r} answers images, so that it has no tokenizer; give a text victim")
+    missing = describe_missing_victim(victim)
+    if missing is not None:
+        raise InputError(missing)
+    try:
+        text = _read_checked(path, card.tokenizer_sha256).decode()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is no text file ({error}); train the victim again") from error
+    tokenizer = WordTokenizer.from_json(text, str(path))
+    if len(tokenizer) > card.vocabulary:
+        raise InputError(
+            f"{path} knows {len(tokenizer):,} words, the victim has room for {card.vocabulary:,}; restore both files "
+            "of one training"
+        )
+    return tokenizer
+
+
+def read_card(folder: Path) -> AnyCard:
     """Reads the card of a victim folder.
 
     Raises:
-        InputError: The card is invalid.
+        InputError: The card is missing or invalid.
     """
     path = folder / CARD_FILE
     try:
-        return VictimCard.from_json(path.read_text(encoding="utf-8"), path)
+        text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is no text file ({error}); import or train the victim again") from error
+    # Only texts have a tokenizer.
+    is_text = "tokenizer_sha256" in parse_card(text, path)
+    return TextVictimCard.from_json(text, path) if is_text else VictimCard.from_json(text, path)
 
 
 def load_weights(network: nn.Module, tensors: dict[str, Tensor], source: str, expected: str) -> None:
@@ -109,7 +135,7 @@ def load_weights(network: nn.Module, tensors: dict[str, Tensor], source: str, ex
         if tensor.shape != wanted[name].shape:
             raise InputError(
                 f"{source} does not hold a {expected}: {name} has shape {tuple(tensor.shape)}, expected "
-                f"{tuple(wanted[name].shape)}; check network, num_classes, channels and image_size"
+                f"{tuple(wanted[name].shape)}; check network, num_classes and the sizes of its input"
             )
     check_finite(tensors, source)
     network.load_state_dict(tensors)
@@ -128,68 +154,31 @@ def check_finite(tensors: dict[str, Tensor], source: str) -> None:
             )
 
 
-def save_victim(
-    folder: str | Path,
-    weights: nn.Module,
-    *,
-    network: str,
-    num_classes: int,
-    channels: int,
-    image_size: int,
-    dataset: str,
-    mean: tuple[float, ...],
-    std: tuple[float, ...],
-    test_accuracy: float | None,
-    recipe: dict[str, Any],
-    split: str = "test",
-) -> VictimCard:
-    """Writes weights and card of a victim; each file appears whole or not at all.
-
-    Args:
-        folder: Where; made when missing.
-        weights: The trained network, which takes normalised images.
-        network: Its name for ``build_classifier``.
-        num_classes: Number of classes.
-        channels: 1 for grey, 3 for colour.
-        image_size: Height and width in pixels.
-        dataset: What it was trained on.
-        mean: Channel means of its normalisation, of images in [0, 1].
-        std: Channel deviations of the same.
-        test_accuracy: Fraction of the split answered correctly, or None.
-        recipe: How it was trained, or where it comes from.
-        split: What the accuracy was measured on.
-
-    Raises:
-        InputError: A weight is not finite, or a value of the card is impossible.
-    """
-    folder = Path(folder)
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.state_dict().items()}
-    check_finite(tensors, f"victim for {folder}")
-    blob = save(tensors)
-    card = VictimCard(
-        network=network,
-        num_classes=num_classes,
-        channels=channels,
-        image_size=image_size,
-        dataset=dataset,
-        split=split,
-        mean=mean,
-        std=std,
-        test_accuracy=test_accuracy,
-        recipe=recipe,
-        weights_sha256=hashlib.sha256(blob).hexdigest(),
-    )
-    folder.mkdir(parents=True, exist_ok=True)
-    _replace(folder / WEIGHTS_FILE, blob)
-    _replace(folder / CARD_FILE, card.to_json().encode())
-    return card
-
-
-def _replace(path: Path, content: bytes) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(content)
-    os.replace(partial, path)
-
-
 def _folder(victim: str | Path) -> Path:
     return SHIPPED / victim if str(victim) in shipped_victims() else Path(victim)
+
+
+def _further_files(folder: Path) -> list[str]:
+    try:
+        card = read_card(folder)
+    except (InputError, OSError):
+        return []  # said when the card is read
+    return [TOKENIZER_FILE] if card.medium == "text" else []
+
+
+def _read_checked(path: Path, sha256: str) -> bytes:
+    content = path.read_bytes()
+    found = hashlib.sha256(content).hexdigest()
+    if found != sha256:
+        raise InputError(
+            f"{path} has sha256 {found[:12]}..., its card says {sha256[:12]}...: "
+            "the file was changed or damaged; restore it, or import the victim again"
+        )
+    return content
+
+
+def _build(card: AnyCard) -> nn.Module:
+    if isinstance(card, VictimCard):
+        return build_classifier(card.network, card.num_classes, card.channels, card.image_size)
+    # Whether the embedding was trained matters no more: a loaded victim is frozen.
+    return build_text_classifier(card.network, card.num_classes, card.vocabulary, card.embedding_dim, static=True)

@@ -7,7 +7,7 @@ from torch.optim import Optimizer
 
 
 def describe_recipe(optimizer: Any, scheduler: Any) -> dict[str, Any]:
-    """Class names and settings of an optimizer and a learning-rate schedule.
+    """Class names and settings of an optimizer and a learning-rate schedule, which may be None.
 
     A setting that the schedule keeps for itself, as OneCycleLR its pct_start, is not seen.
 
@@ -19,10 +19,11 @@ def describe_recipe(optimizer: Any, scheduler: Any) -> dict[str, Any]:
     # A schedule leaves its bounds in the group, as OneCycleLR its max_lr.
     group = optimizer.param_groups[0]
     added = {name: group[name] for name in sorted(group.keys() - optimizer.defaults.keys() - {"params", "initial_lr"})}
-    return {
-        "optimizer": {"class": type(optimizer).__name__, **_settings(optimizer.defaults)},
-        "lr_scheduler": {"class": type(scheduler).__name__, **_settings(scheduler.state_dict()), **_settings(added)},
-    }
+    recipe: dict[str, Any] = {"optimizer": {"class": type(optimizer).__name__, **_settings(optimizer.defaults)}}
+    if scheduler is None:
+        return recipe | {"lr_scheduler": None}
+    schedule = {"class": type(scheduler).__name__, **_settings(scheduler.state_dict()), **_settings(added)}
+    return recipe | {"lr_scheduler": schedule}
 
 
 def _settings(values: dict[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from lightning_extract.functional.losses import (
     recovered_logit_loss,
     soft_cross_entropy,
 )
-from lightning_extract.oracle import VictimOracle
+from lightning_extract.oracle import VictimOracle, victim_queries
 from lightning_extract.victims.loading import load_victim
 from tests.stand_ins import noise_attack, small_disguide, stand_in_trainer
 
@@ -37,9 +37,8 @@ def ready(attack: DataFreeAttack, world_size: int = 1) -> list[Tensor]:
     network, card = load_victim("lenet5_mnist5k")
     attack.victim_card = card
     model = attack.threat_model
-    attack.oracle = VictimOracle(
-        network, 10, model.image_shape, card.mean, card.std, model.access, attack.ledger, world_size=world_size
-    )
+    queries = victim_queries("lenet5_mnist5k", card)
+    attack.oracle = VictimOracle(network, 10, queries, model.access, attack.ledger, world_size)
     soft = model.access == "soft"
     attack.replay_buffer = ReplayBuffer(attack.replay.size, model.image_shape, (10,) if soft else ())
     learnt: list[Tensor] = []

@@ -264,7 +264,7 @@ def published() -> DualStudents:
 def test_the_published_account(published: DualStudents) -> None:
     assert published.queries_per_iteration == 1_280
     iterations = 0
-    while published.can_pay_iteration:
+    while not published.finished:
         published.ledger.charge(published.queries_per_iteration, "clone")
         iterations += 1
     assert (iterations, published.ledger.remaining) == (15_625, 0)

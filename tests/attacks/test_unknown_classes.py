@@ -19,7 +19,7 @@ from lightning_extract.callbacks.query_axis import QueryAxis
 from lightning_extract.data.datasets import load_images
 from lightning_extract.data.image_set import images_to_unit_range
 from lightning_extract.errors import InputError
-from lightning_extract.oracle import VictimOracle
+from lightning_extract.oracle import VictimOracle, victim_queries
 from lightning_extract.victims.loading import load_victim
 from tests.attacks.test_contract import Kill
 from tests.float64_start import fit_in_float64
@@ -103,9 +103,9 @@ def test_a_clone_that_is_right_in_the_order_of_discovery_scores_one() -> None:
     clones = CloneTraining(network="lenet5_half", class_capacity=CAPACITY)
     attack = small_disguide(access="hard", num_classes="unknown", clone_training=clones)
     attack.trainer = stand_in_trainer()
-    network, attack.victim_card = load_victim("lenet5_mnist5k")
-    shape, card = attack.threat_model.image_shape, attack.victim_card
-    attack.oracle = VictimOracle(network, 10, shape, card.mean, card.std, "hard", attack.ledger)
+    network, card = load_victim("lenet5_mnist5k")
+    attack.victim_card, queries = card, victim_queries("lenet5_mnist5k", card)
+    attack.oracle = VictimOracle(network, 10, queries, "hard", attack.ledger)
     for number, label in enumerate((7, 2, 9, 0, 4, 1, 8, 3, 5, 6)):
         attack.classes.observe(torch.tensor([label]), number)
     attack.clones = PerfectClones(attack)
@@ -113,7 +113,7 @@ def test_a_clone_that_is_right_in_the_order_of_discovery_scores_one() -> None:
     labels = attack.oracle.reference(images).argmax(dim=1)
     assert len(labels.unique()) == 10
     attack.validation_step((images, labels), 0)
-    for name, quality in attack.qualities.items():
+    for name, quality in attack.scores.qualities.items():
         assert {key: float(value) for key, value in quality.compute().items() if key != "kl"} == {
             "accuracy": 1.0,
             "agreement": 1.0,

@@ -14,7 +14,7 @@ from lightning_extract.callbacks.gradient_quality import GradientQuality
 from lightning_extract.data.draws import IterationDraws, mix_seed
 from lightning_extract.errors import InputError
 from lightning_extract.networks import CLASSIFIERS
-from lightning_extract.oracle import VictimOracle
+from lightning_extract.oracle import VictimOracle, victim_queries
 from lightning_extract.victims.loading import load_victim
 from tests.miniature import config_of, fit
 from tests.stand_ins import small_attack, stand_in_trainer
@@ -90,9 +90,8 @@ def ready(attack: type[DataFreeAttack], **settings: Any) -> Any:
     torch.manual_seed(0)
     made = small_attack(attack, **settings)
     network, made.victim_card = load_victim("lenet5_mnist5k")
-    mean, std = made.victim_card.mean, made.victim_card.std
-    access = made.threat_model.access
-    made.oracle = VictimOracle(network, 10, made.threat_model.image_shape, mean, std, access, made.ledger)
+    queries = victim_queries("lenet5_mnist5k", made.victim_card, made.threat_model.input_space)
+    made.oracle = VictimOracle(network, 10, queries, made.threat_model.access, made.ledger)
     made.trainer = stand_in_trainer()
     return made
 

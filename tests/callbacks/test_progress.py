@@ -131,7 +131,7 @@ def test_every_stage_has_a_bar_that_is_closed_at_its_end(monkeypatch: pytest.Mon
         attack.now = now
         end_batch(bar, trainer, attack)
         assert bar.bar is not None
-        assert (bar.bar.n, bar.bar.total, bar.bar.unit) == now[1:]
+        assert (bar.bar.n, bar.bar.total, bar.bar.unit) == now[1:4]
         trainer.callback_metrics = metrics if now.title == "clone_init" else {}
         bar.on_validation_end(trainer, attack)
     bar.on_train_end(trainer, attack)

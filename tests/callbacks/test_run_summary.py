@@ -67,6 +67,13 @@ def test_who_attacked_whom(run: Path) -> None:
     assert torch.__version__.startswith(summary["versions"]["torch"])
 
 
+def test_labels_of_all_bought_answers_are_counted(run: Path) -> None:
+    summary = read_summary(run)
+    assert len(summary["label_counts"]) == 10
+    assert sum(summary["label_counts"]) == summary["queries"]["spent"] == 960
+    assert [name[0] for name in summary["classes"]] == list("0123456789")
+
+
 def test_final_is_the_last_evaluation(run: Path, rows: list[dict[str, float]]) -> None:
     assert [row["queries"] for row in rows] == [256, 512, 768, 960]
     final = read_summary(run)["final"]
@@ -121,6 +128,7 @@ class Evaluations:
         self.attack = noise_attack(1000, batch_size=64)
         self.trainer = self.attack.trainer = stand_in_trainer(default_root_dir="run")
         self.attack.oracle = SimpleNamespace(answered=0, referenced=0)  # type: ignore[assignment]
+        self.attack.label_counts = lambda: [3, 5]  # type: ignore[method-assign]
         _, self.attack.victim_card = load_victim("lenet5_mnist5k")
         self.watchdog = CollapseWatchdog()
         self.summary = RunSummary("toy", 3, MetricsFile(Path("run"), key="iteration"), self.watchdog)
@@ -228,3 +236,29 @@ def test_state_and_clock_survive_a_checkpoint(monkeypatch: pytest.MonkeyPatch) -
     assert summary["wall_time_seconds"] == 100
     assert summary["queries_per_second"] == 6
     assert summary["best_test"]["queries"] == 300
+
+
+def test_labels_are_asked_of_every_process_since_they_are_summed() -> None:
+    run, asked = Evaluations(), []
+    run.attack.label_counts = lambda: asked.append(True) or [6, 10]  # type: ignore[method-assign,func-returns-value]
+    assert run.at(100, accuracy=0.5)["label_counts"] == [6, 10]
+    run.trainer.is_global_zero = False
+    run.summary.on_train_end(run.trainer, run.attack)
+    assert len(asked) == 2
+
+
+def test_classes_are_told_where_the_data_names_them() -> None:
+    run = Evaluations()
+    assert run.at(100, accuracy=0.5)["classes"] is None
+    run.trainer.datamodule = SimpleNamespace(test_set=SimpleNamespace(classes=("cat", "dog")))
+    assert run.at(200, accuracy=0.5)["classes"] == ["cat", "dog"]
+
+
+def test_rounds_are_whole_numbers() -> None:
+    run = Evaluations()
+    run.at(100, accuracy=0.9, round=0.0, round_end=0.0, heldout_best=0.0)
+    summary = run.at(200, accuracy=0.5, round=1.0, round_end=1.0, heldout_best=1.0)
+    assert summary["best_heldout"]["queries"] == 200
+    values = summary["final"]["round"], summary["final"]["round_end"]
+    assert values == (1, 1)
+    assert all(isinstance(value, int) for value in values)

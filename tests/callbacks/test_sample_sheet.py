@@ -18,7 +18,7 @@ from lightning_extract.callbacks import sample_sheet
 from lightning_extract.callbacks.query_axis import QueryAxis
 from lightning_extract.callbacks.sample_sheet import GAP, LABEL, TITLE, SampleSheet, generated, sheet
 from lightning_extract.extract_cli import ExtractCLI
-from lightning_extract.oracle import VictimOracle
+from lightning_extract.oracle import VictimOracle, victim_queries
 from lightning_extract.victims.loading import load_victim
 from tests.attacks.test_contract import Kill
 from tests.miniature import config_of, fit
@@ -58,9 +58,9 @@ def ready(**settings: Any) -> DisGUIDE:
     """A small attack with its oracle, after a batch that moved the generator's statistics."""
     torch.manual_seed(0)
     attack = small_disguide(**settings)
-    network, attack.victim_card = load_victim("lenet5_mnist5k")
-    mean, std, shape = attack.victim_card.mean, attack.victim_card.std, attack.threat_model.image_shape
-    attack.oracle = VictimOracle(network, 10, shape, mean, std, "soft", attack.ledger)
+    network, card = load_victim("lenet5_mnist5k")
+    attack.victim_card, queries = card, victim_queries("lenet5_mnist5k", card)
+    attack.oracle = VictimOracle(network, 10, queries, "soft", attack.ledger)
     attack.generator(torch.randn(16, attack.latent_dim))
     return attack
 

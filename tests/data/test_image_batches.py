@@ -40,7 +40,7 @@ def test_ranks_share_the_batches_of_one_process(world_size):
 def test_impossible_batches_are_refused():
     with pytest.raises(InputError, match="batch_size 9 does not divide over 2 processes"):
         EpochShuffle(100, 9, seed=0, world_size=2)
-    with pytest.raises(InputError, match="batch_size 128 exceeds the 100 training images"):
+    with pytest.raises(InputError, match="batch_size 128 exceeds the 100 training samples"):
         EpochShuffle(100, 128, seed=0)
 
 
@@ -56,7 +56,7 @@ def test_evaluation_takes_each_image_once_without_padding(count, batch_size, wor
 
 
 def test_too_few_images_for_the_processes():
-    with pytest.raises(InputError, match="3 images in batches of 512 do not occupy 8 processes"):
+    with pytest.raises(InputError, match="3 samples in batches of 512 do not occupy 8 processes"):
         RankShare(3, 512, 0, 8)
 
 

@@ -1,3 +1,5 @@
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +42,60 @@ def test_damaged_image_is_named(tmp_path, content):
     damaged.write_bytes(content or damaged.read_bytes()[:60])
     with pytest.raises(InputError, match=r"bird/003.png cannot be read as an image"):
         read_image_folder(tmp_path, "train", image_size=None, channels=3)
+
+
+@pytest.mark.parametrize("name", ["zero.bmp", "huge.png", "lost.png", "empty.jpg"])
+def test_what_no_image_can_be_is_named(tmp_path, name):
+    path = tmp_path / name
+    header = {"zero.bmp": struct.pack("<2sIIIIiiHHIIIIII", b"BM", 54, 0, 54, 40, 0, 3, 1, 24, *[0] * 6)}
+    header["huge.png"] = png(60_000, 60_000, 8, b"")
+    if name == "lost.png":
+        path.symlink_to("nowhere")
+    else:
+        path.write_bytes(header.get(name, b""))
+    with pytest.raises(InputError, match=rf"{name} cannot be read as an image \(.*\); repair or remove it"):
+        decode_images([path], channels=3, image_size=8)
+
+
+def png(width: int, height: int, depth: int, rows: bytes) -> bytes:
+    """A colour PNG with any header."""
+    header = struct.pack(">IIBBBBB", width, height, depth, 2, 0, 0, 0)
+    parts = [(b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    chunks = [struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+              for kind, body in parts]  # fmt: skip
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+def test_an_image_of_one_row_is_resized(tmp_path):
+    Image.new("RGB", (40, 1), (9, 8, 7)).save(tmp_path / "row.png")
+    images = decode_images([tmp_path / "row.png"], channels=3, image_size=8)
+    assert torch.equal(images, torch.tensor([9, 8, 7], dtype=torch.uint8).view(1, 3, 1, 1).expand(1, 3, 8, 8))
+
+
+@pytest.mark.parametrize("name", ["moving.webp", "moving.png", "pages.tiff"])
+def test_of_animations_the_first_picture_is_taken(tmp_path, name):
+    red, green = Image.new("RGB", (4, 4), (255, 0, 0)), Image.new("RGB", (4, 4), (0, 255, 0))
+    red.save(tmp_path / name, save_all=True, append_images=[green], lossless=True)
+    assert decode_images([tmp_path / name], channels=3, image_size=None)[0, :, 2, 2].tolist() == [255, 0, 0]
+
+
+@pytest.mark.parametrize("name", ["print.jpg", "print.tiff"])
+def test_printing_colours_become_screen_colours(tmp_path, name):
+    Image.new("CMYK", (4, 4), (0, 255, 255, 0)).save(tmp_path / name)
+    assert decode_images([tmp_path / name], channels=3, image_size=None)[0, :, 2, 2].tolist() == [255, 0, 0]
+
+
+def test_deep_colours_are_scaled_to_bytes(tmp_path):
+    (tmp_path / "deep.png").write_bytes(png(2, 1, 16, b"\0" + struct.pack(">6H", 0, 2560, 65_535, 25_700, 255, 256)))
+    images = decode_images([tmp_path / "deep.png"], channels=3, image_size=None)
+    assert images[0, :, 0, :].T.tolist() == [[0, 10, 255], [100, 0, 1]]
+
+
+def test_images_may_be_alike(tmp_path):
+    paths = [tmp_path / "a.png", tmp_path / "b.png"]
+    for path in paths:
+        Image.new("L", (2, 2), 9).save(path)
+    assert decode_images(paths, 1, None).tolist() == [[[[9, 9], [9, 9]]]] * 2
 
 
 def test_deep_pixels_are_refused_not_clipped(tmp_path):

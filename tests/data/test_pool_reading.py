@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from torchvision.datasets import SVHN
 
-from lightning_extract.data import pool_reading, pool_sources
+from lightning_extract.data import pool_conversion, pool_sources
 from lightning_extract.data.datasets import DATASETS, load_images
-from lightning_extract.data.draws import IterationDraws
+from lightning_extract.data.draws import IterationDraws, mix_seed
 from lightning_extract.data.image_set import ImageSet
 from lightning_extract.data.mnist5k import read_mnist5k
 from lightning_extract.data.pool_reading import NAMED_POOLS, describe_missing_pool, fetch_pool, read_pool
@@ -49,7 +49,7 @@ def positions(images: Tensor) -> list[int]:
 
 
 def test_every_data_set_is_a_pool() -> None:
-    assert set(NAMED_POOLS) == {*DATASETS, "svhn_extra"}
+    assert set(NAMED_POOLS) == {*DATASETS, "svhn_extra", "imagenet8", "imagenet16", "imagenet32", "imagenet64"}
 
 
 @pytest.mark.parametrize("kind", ["uniform_noise", "gaussian_noise"])
@@ -59,13 +59,38 @@ def test_noise(kind: str) -> None:
     assert (pool.kind, pool.image_shape) == (kind, (3, 8, 8))
 
 
+@pytest.mark.parametrize("kind", ["uniform_noise", "gaussian_noise"])
+def test_limited_noise_is_a_choice_by_the_seed(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = images_of(kind, 8, 3, limit=30, seed=4)
+    assert (images.shape, images.dtype) == ((30, 3, 8, 8), torch.uint8)
+    monkeypatch.setattr(pool_conversion, "CHUNK", 7)
+    torch.manual_seed(9)
+    assert torch.equal(images_of(kind, 8, 3, limit=30, seed=4), images)
+    assert torch.equal(images_of(kind, 8, 3, limit=12, seed=4), images[:12])
+    assert not torch.equal(images_of(kind, 8, 3, limit=30, seed=5), images)
+    assert len({image.numpy().tobytes() for image in images}) == 30
+
+
+def test_limited_uniform_noise_has_256_levels_alike() -> None:
+    levels, expected = images_of("uniform_noise", 16, 3, limit=1000).flatten().bincount(minlength=256), 3000
+    assert (levels - expected).square().sum() / expected < 340  # chi-square, 255 degrees of freedom: P < 0.0003
+
+
+def test_limited_gaussian_noise_is_clamped_and_rounded() -> None:
+    images = images_of("gaussian_noise", 8, 3, limit=20, seed=4)
+    for number, image in enumerate(images):
+        generator = torch.Generator().manual_seed(mix_seed(mix_seed(4, -1), number))
+        normal = torch.randn(3, 8, 8, generator=generator).clamp(-1, 1)
+        assert ((image / 127.5 - 1) - normal).abs().max() <= 0.501 / 127.5
+
+
 def test_a_named_pool_holds_the_training_images() -> None:
     assert torch.equal(images_of("mnist5k", 28, 1), read_mnist5k("train").images)
 
 
 @pytest.mark.parametrize(("image_size", "channels"), [(32, 3), (14, 1)])
 def test_a_pool_is_converted_like_a_data_set(image_size: int, channels: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool_reading, "CHUNK", 1500)  # of 4,000: the last piece is smaller
+    monkeypatch.setattr(pool_conversion, "CHUNK", 1500)  # of 4,000: the last piece is smaller
     expected = load_images("mnist5k", "train", image_size=image_size, channels=channels).images
     assert torch.equal(images_of("mnist5k", image_size, channels), expected)
 
@@ -201,8 +226,9 @@ def test_the_extra_images_of_svhn(monkeypatch: pytest.MonkeyPatch) -> None:
         ("mnist5k", {"classes": (-1,)}, r"pool_classes names \[-1\]"),
         ("mnist5k", {"classes": ()}, "pool_classes is empty; give at least one class, or null for all"),
         ("mnist5k", {"limit": 0}, "pool_limit is 0; give at least 1 image, or null for all"),
-        ("uniform_noise", {"classes": (0,)}, "is endless and has no classes; remove pool_classes and pool_limit"),
-        ("gaussian_noise", {"limit": 5}, "is endless and has no classes; remove pool_classes and pool_limit"),
+        ("uniform_noise", {"classes": (0,)}, "pool 'uniform_noise' has no classes; remove pool_classes"),
+        ("gaussian_noise", {"limit": 0}, "pool_limit is 0; give at least 1 image"),
+        ("gaussian_noise", {"limit": 5, "classes": (0,)}, "pool 'gaussian_noise' has no classes; remove pool_classes"),
         ("synthetic_shapes", {"classes": (0,)}, "remove pool_classes and pool_limit, and set shapes.count"),
         ("synthetic_shapes", {"limit": 5}, "as many images as are asked for; remove pool_classes and pool_limit"),
         ("mnist5k", {"classes": ("seven",)}, r"pool 'mnist5k' has no class 'seven'; it has 0, 1, .*, 7, \.\.\."),
@@ -210,10 +236,11 @@ def test_the_extra_images_of_svhn(monkeypatch: pytest.MonkeyPatch) -> None:
         ("cifar100", {"classes": ("dfms_40", "bee")}, "dfms_40 is a whole list; give it alone, or the classes one"),
         ("pool.npy", {"classes": (0,)}, r"pool_classes is \[0\], but the images of pool 'pool.npy' have no labels"),
         ("pool.npz", {}, r"pool.npz does not exist; save an array of uint8 images \(N, H, W\), \(N, H, W, C\) or"),
-        ("pools/birds", {}, r"'pools/birds' is neither noise \(uniform_noise, .* svhn_extra\), nor a folder of images"),
+        ("pools/birds", {}, r"'pools/birds' is neither noise \(uniform_noise, .* imagenet64\), nor a folder of images"),
         ("pools/birds", {}, "nor synthetic_shapes, nor a known data set"),
         ("empty", {}, r"empty holds no image file \(.jpg, .jpeg, .png, .*\); put the pool's there"),
         ("cifar10", {}, r"cifar-10-batches-py/test_batch.* --data.init_args.pool_root, or fetch it with"),
+        ("imagenet32", {}, r"imagenet32 needs train_data_batch_1, .* in data/imagenet32/: unpack them there"),
         ("svhn_extra", {}, r"not complete in data/: put extra_32x32.mat there \(unpacked, from http"),
     ],
 )

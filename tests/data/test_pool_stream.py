@@ -2,11 +2,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from jsonargparse import ArgumentParser
+from lightning.pytorch import Trainer
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
+from lightning_extract.data import pool_reading
 from lightning_extract.data.draws import Iteration, IterationDraws, mix_seed
 from lightning_extract.data.generator_stream import GeneratorStream
 from lightning_extract.data.pool_stream import PoolStream
@@ -88,6 +92,43 @@ def test_shapes_reach_the_reader() -> None:
 def test_a_cache_is_written_for_shapes_only() -> None:
     PoolStream("mnist5k", pool="mnist5k", shapes=SyntheticShapes(cache="kept")).prepare_data()
     assert not Path("kept").exists()
+
+
+def test_a_pool_is_kept_before_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write_image_folder(Path("tree"))
+    stream = PoolStream("mnist5k", pool=str(folder), pool_cache="kept")
+    stream.prepare_data()
+    assert len(list(Path("kept").glob("*.npy"))) == 1
+    with monkeypatch.context() as patch:
+        patch.setattr(pool_reading, "place_images", None)
+        kept = first_batch(stream)
+    assert torch.equal(kept, first_batch(PoolStream("mnist5k", pool=str(folder))))
+
+
+@pytest.mark.parametrize(("state", "files"), [(TrainerFn.TESTING, 0), (TrainerFn.FITTING, 2)])
+def test_a_pool_is_kept_for_fitting_only(state: TrainerFn, files: int) -> None:
+    folder = write_image_folder(Path("tree"))
+    stream = PoolStream("mnist5k", pool=str(folder), pool_cache="kept")
+    stream.trainer = Trainer(logger=False, accelerator="cpu")
+    stream.trainer.state.fn = state
+    stream.prepare_data()
+    assert len(list(Path("kept").glob("*"))) == files
+
+
+def test_noise_with_a_limit_can_be_chosen_from() -> None:
+    stream = PoolStream("mnist5k", pool="uniform_noise", pool_limit=20)
+    stream.setup("fit")
+    assert isinstance(stream.pool, ImagePool)
+    assert stream.pool.queries(torch.tensor([19, 4])).shape == (2, 1, 32, 32)
+
+
+@pytest.mark.parametrize("pool", ["my_images/", "my.npz"])
+def test_a_folder_or_an_archive_is_one_word_of_a_config(pool: str) -> None:
+    write_image_folder(Path("my_images"))
+    np.savez("my.npz", np.full((12, 8, 8, 3), 9, np.uint8))
+    stream = configured(dataset="mnist5k", pool=pool, pool_cache="kept")
+    assert stream.describe_missing() == []
+    assert first_batch(stream).shape == (8, 1, 32, 32)
 
 
 def test_missing_data_and_pool_are_described() -> None:

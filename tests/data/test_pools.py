@@ -91,6 +91,16 @@ def test_bytes_become_pixels_between_minus_one_and_one() -> None:
     assert batch.flatten().tolist() == pytest.approx([-1.0, -0.6, 1.0])
 
 
+def test_samples_at_any_positions() -> None:
+    pool = image_pool()
+    chosen = pool.queries(torch.tensor([10, 0, 3, 10]))
+    assert (chosen.dtype, chosen.shape, chosen.device) == (torch.float32, (4, 1, 1, 1), CPU)
+    assert chosen.flatten().tolist() == pytest.approx([position / 127.5 - 1 for position in (10, 0, 3, 10)])
+    everything = pool.queries(pool.order.positions(0, SIZE))
+    assert torch.equal(everything, pool.batch(0, SIZE, ONE))
+    assert pool.queries(torch.arange(0)).shape == (0, 1, 1, 1)
+
+
 def test_images_stay_bytes_and_one_permutation_is_kept() -> None:
     pool = image_pool()
     bought(pool, 0, 5 * SIZE)

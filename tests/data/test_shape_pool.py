@@ -53,6 +53,10 @@ def test_pixels_lie_between_minus_one_and_one() -> None:
     assert torch.equal(batch, images_to_unit_range(whole(1))[ImagePool(whole(1), 0).order.positions(0, 11)])
 
 
+def test_images_at_any_positions() -> None:
+    assert torch.equal(pool().queries(torch.tensor([10, 0, 10])), images_to_unit_range(whole()[[10, 0, 10]]))
+
+
 @pytest.mark.parametrize("chunk", [4, 11, 100])
 def test_the_file_holds_all_images(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shape_pool, "CHUNK", chunk)

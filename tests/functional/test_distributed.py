@@ -1,10 +1,17 @@
 from pathlib import Path
 
+import pytest
 import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from lightning_extract.functional.distributed import all_reduce_sum, global_mean, process_count
+from lightning_extract.functional.distributed import (
+    all_reduce_sum,
+    gather_shares,
+    global_mean,
+    process_count,
+    share_bounds,
+)
 from tests.two_processes import rank_file, run_on_two_processes
 
 
@@ -52,3 +59,46 @@ def test_two_processes_equal_one_on_the_whole_batch(tmp_path: Path) -> None:
         assert_close(found["columns"], batch.detach().mean(dim=0))
         # Both ranks hold the global loss, so that the gradient of their sum is twice that of the loss.
         assert_close(found["mean_gradient"], 2 * gradient.chunk(2)[rank])
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3, 8])
+@pytest.mark.parametrize("count", [0, 1, 2, 7, 8, 23, 24])
+def test_shares_are_whole_in_order_and_nearly_equal(count: int, processes: int) -> None:
+    bounds = [share_bounds(count, rank, processes) for rank in range(processes)]
+    assert [position for start, stop in bounds for position in range(start, stop)] == list(range(count))
+    lengths = [stop - start for start, stop in bounds]
+    assert max(lengths) - min(lengths) <= 1
+
+
+def test_one_process_has_the_whole() -> None:
+    share = global_batch()
+    assert gather_shares(share, len(share)) is share
+
+
+COUNTS = (0, 1, 2, 5, 24)
+
+
+def wholes(count: int) -> dict[str, Tensor]:
+    """Labels, flags and matrices that require gradients."""
+    values = torch.arange(count * 3, dtype=torch.float64).view(count, 3).requires_grad_()
+    return {"labels": torch.arange(count), "flags": torch.arange(count) % 3 == 0, "values": values}
+
+
+def write_gathered(rank: int, folder: Path) -> None:
+    results = {}
+    for count in COUNTS:
+        start, stop = share_bounds(count, rank, 2)
+        for name, whole in wholes(count).items():
+            found = gather_shares(whole[start:stop], count)
+            assert not found.requires_grad
+            results[f"{name} {count}"] = found
+    torch.save(results, rank_file(folder, rank))
+
+
+def test_two_processes_gather_shares_of_unlike_size(tmp_path: Path) -> None:
+    run_on_two_processes(write_gathered, tmp_path)
+    for rank in (0, 1):
+        found = torch.load(rank_file(tmp_path, rank), weights_only=True)
+        for count in COUNTS:
+            for name, whole in wholes(count).items():
+                assert_close(found[f"{name} {count}"], whole.detach(), rtol=0, atol=0)

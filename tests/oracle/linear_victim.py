@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lightning_extract.oracle import QueryLedger, VictimOracle
+from lightning_extract.oracle import ImageQueries, QueryLedger, VictimOracle
 
 PIXELS, CLASSES = 5, 3
 SHAPE = (1, 1, PIXELS)
@@ -31,8 +31,9 @@ class LinearVictim(nn.Module):
 
 def linear_oracle(network: nn.Module | None = None, budget: int = 1000, **others: Any) -> VictimOracle:
     """Its oracle; mean and deviation 1/2 leave pixels in [-1, 1] as they are."""
-    values: dict[str, Any] = {"mean": (0.5,), "std": (0.5,), "access": "soft"} | others
-    return VictimOracle(network or LinearVictim(), CLASSES, SHAPE, ledger=QueryLedger(budget), **values)
+    values: dict[str, Any] = {"mean": (0.5,), "std": (0.5,), "input_space": "pre_transform", "access": "soft"} | others
+    queries = ImageQueries(SHAPE, *(values.pop(name) for name in ("mean", "std", "input_space")))
+    return VictimOracle(network or LinearVictim(), CLASSES, queries, ledger=QueryLedger(budget), **values)
 
 
 def pixels(count: int, seed: int = 0) -> Tensor:

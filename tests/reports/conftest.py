@@ -132,3 +132,12 @@ def row(make_run: MakeRun) -> Row:
             read_run(make_run(seed=1, accuracy=0.82, summary=second, metrics=short)),
         ]
     )
+
+
+def rounds_table(*agreements: float, first: int = 300, more: int = 100) -> str:
+    """The metrics of a run in rounds: each has two evaluations, the first of them far too good."""
+    lines = ["queries,iteration,accuracy,agreement,round,round_end"]
+    for number, agreement in enumerate(agreements):
+        place = f"{first + more * number},{10 * number}"
+        lines += [f"{place}1,0.5,0.99,{number},0", f"{place}2,0.5,{agreement},{number},1"]
+    return "\n".join(lines) + "\n"

@@ -5,6 +5,7 @@ import pytest
 
 from lightning_extract.errors import InputError
 from lightning_extract.reports.collect import find_run_folders, flatten, read_run
+from tests.reports.conftest import rounds_table
 
 
 def test_runs_are_found_once_at_any_depth(make_run, tmp_path):
@@ -86,3 +87,14 @@ def test_another_format_and_a_missing_key_are_refused(make_run):
         read_run(make_run(seed=0, summary={"format_version": 2}))
     with pytest.raises(InputError, match=r'lacks "final\.queries"'):
         read_run(make_run(seed=1, summary={"final": {}}))
+
+
+def test_attacks_in_rounds_are_followed_by_their_ends(make_run):
+    run = read_run(make_run(metrics=rounds_table(0.4, 0.6)))
+    np.testing.assert_array_equal(run.curves["agreement"], [[300, 400], [0.4, 0.6], [0, 1]])
+
+
+def test_the_account_is_checked_within_rounds_too(make_run):
+    within = rounds_table(0.4) + "1001,111,0.5,0.5,1,0\n"
+    with pytest.raises(InputError, match="evaluated at 1,001"):
+        read_run(make_run(metrics=within))

@@ -1,10 +1,12 @@
 import pytest
+from matplotlib.axes import Axes
 
 from lightning_extract.errors import InputError
 from lightning_extract.reports.canvas import COLOURS
 from lightning_extract.reports.collect import read_run
 from lightning_extract.reports.curves import plot_groups, usual_metrics
 from tests.plot_pixels import GREY, pixels_of
+from tests.reports.conftest import rounds_table
 
 
 def test_each_experiment_has_a_line_and_a_missing_one_is_named(make_run, tmp_path):
@@ -83,3 +85,69 @@ def test_prior_queries_stand_beside_the_name(make_run, tmp_path):
     for name, group in (("plain", plain), ("tuned", tuned)):
         plot_groups({"a": group}, "accuracy", tmp_path / f"{name}.png")
     assert (tmp_path / "plain.png").read_bytes() != (tmp_path / "tuned.png").read_bytes()
+
+
+@pytest.fixture
+def strategies(make_run):
+    """Two strategies in rounds, the second of two seeds, and one of a single round."""
+    return {
+        "kcenter": [read_run(make_run("kcenter", metrics=rounds_table(0.2, 0.3, 0.4)))],
+        "uncertainty": [
+            read_run(make_run("uncertainty", seed, metrics=rounds_table(0.1, 0.15 + 0.1 * seed, 0.25)))
+            for seed in range(2)
+        ],
+        "random": [read_run(make_run("random", metrics=rounds_table(0.3, first=500)))],
+    }
+
+
+def drawn_lines(monkeypatch):
+    """The points of each line and its marker, and the heights of levels."""
+    lines, levels = [], []
+    plot, level = Axes.plot, Axes.axhline
+
+    def record_line(self, x, y, *args, **given):
+        lines.append((list(x), list(y), given.get("marker")))
+        return plot(self, x, y, *args, **given)
+
+    def record_level(self, y, **given):
+        levels.append(y)
+        return level(self, y, **given)
+
+    monkeypatch.setattr(Axes, "plot", record_line)
+    monkeypatch.setattr(Axes, "axhline", record_level)
+    return lines, levels
+
+
+def test_rounds_are_marked_points_and_a_single_one_is_a_level(strategies, tmp_path, monkeypatch):
+    lines, levels = drawn_lines(monkeypatch)
+    assert plot_groups(strategies, "agreement", tmp_path / "rounds.png") == []
+    assert [line[0] for line in lines] == [[300, 400, 500], [300, 400, 500], [500]]
+    assert [line[1] for line in lines] == [pytest.approx([0.2, 0.3, 0.4]), pytest.approx([0.1, 0.2, 0.25]), [0.3]]
+    assert {line[2] for line in lines} == {"o"}
+    assert levels == [0.3]
+
+
+def test_a_seed_that_ended_early_makes_no_level(make_run, tmp_path, monkeypatch):
+    lines, levels = drawn_lines(monkeypatch)
+    seeds = [rounds_table(0.2, 0.3, 0.4), rounds_table(0.1)]
+    group = [read_run(make_run("a", seed, metrics=metrics)) for seed, metrics in enumerate(seeds)]
+    plot_groups({"a": group}, "agreement", tmp_path / "rounds.png")
+    assert lines == [([300], pytest.approx([0.15]), "o")]
+    assert levels == []
+
+
+def test_rounds_are_numbered_only_among_their_own(strategies, make_run, tmp_path, monkeypatch):
+    numbered = []
+    monkeypatch.setattr("lightning_extract.reports.curves.number_rounds", lambda axes, curves: numbered.append(1))
+    plot_groups(strategies, "agreement", tmp_path / "rounds.png")
+    assert numbered == [1]
+    plot_groups(strategies | {"other": [read_run(make_run("other"))]}, "agreement", tmp_path / "mixed.png")
+    assert numbered == [1]
+
+
+def test_classes_found_within_a_single_round_are_steps(make_run, tmp_path, monkeypatch):
+    lines, levels = drawn_lines(monkeypatch)
+    run = read_run(make_run(metrics=rounds_table(0.3), summary={"class_discovery": [[256, 3], [300, 7]]}))
+    plot_groups({"a": [run]}, "classes_found", tmp_path / "found.png")
+    assert lines[0][1] == [0, 3, 7, 7]
+    assert levels == []

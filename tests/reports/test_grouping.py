@@ -25,6 +25,7 @@ def test_seed_place_and_hardware_may_differ(make_run):
         "trainer.logger": {"class_path": "WandbLogger"},
         "model.init_args.threat_model.victim": "elsewhere/a",
         "data.init_args.root": "elsewhere",
+        "data.init_args.pool_cache": "elsewhere/cache",
         "run_dir": "elsewhere/seed_1",
     }
     assert len(group(make_run(seed=0), make_run(seed=1, config=elsewhere))["toy"]) == 2
@@ -83,3 +84,32 @@ def test_each_seed_may_go_on_from_a_run_of_its_own(make_run):
     assert [run.prior for run in groups["toy"]] == [100, 200]
     with pytest.raises(InputError, match=r"clones' start is random weights in .*seed_0 and clones of other runs in"):
         group(make_run(seed=0, config={START: {"start_from": []}}), tuned(3))
+
+
+def test_each_seed_may_take_over_earlier_stages_and_keep_its_shapes(make_run):
+    def of_seed(seed, through="gan"):
+        stages = {"earlier": {"run": f"runs/before/seed_{seed}", "through": through}}
+        shapes = {"cache": f"cache/{seed}", "count": 100}
+        return make_run(seed=seed, config={"model.init_args.stages": stages, "data.init_args.shapes": shapes})
+
+    first, second, third = of_seed(0), of_seed(1), of_seed(2, "diversity")
+    assert len(group(first, second)["toy"]) == 2
+    with pytest.raises(InputError, match=r"stages\.earlier\.through is gan in .*seed_0 and diversity in .*seed_2"):
+        group(first, third)
+
+
+def test_distances_may_be_measured_in_other_batches(make_run):
+    def of_seed(seed, batch_size, steps=50):
+        settings = {"batch_size": batch_size, "steps": steps}
+        return make_run(seed=seed, config={"model.init_args.selection": {"deepfool": settings}})
+
+    first, second, third = of_seed(0, 256), of_seed(1, 64), of_seed(2, 256, steps=20)
+    assert len(group(first, second)["toy"]) == 2
+    with pytest.raises(InputError, match=r"selection\.deepfool\.steps is 50 in .*seed_0 and 20 in .*seed_2"):
+        group(first, third)
+
+
+def test_other_shapes_are_another_experiment(make_run):
+    folders = [make_run(seed=n, config={"data.init_args.shapes": {"cache": "c", "count": n}}) for n in range(2)]
+    with pytest.raises(InputError, match=r"shapes\.count is 0 in .*seed_0 and 1 in .*seed_1"):
+        group(*folders)

@@ -4,6 +4,7 @@ import pytest
 
 from lightning_extract.errors import InputError
 from lightning_extract.reports import main, report
+from tests.reports.conftest import rounds_table
 
 FILES = ["curves_accuracy.png", "curves_agreement.png", "runs.csv", "table.csv", "table.md"]
 
@@ -125,4 +126,53 @@ def test_the_command_line(make_run, tmp_path, capsys):
     assert stop.value.code == 0
     assert "--metric" in help_text
     assert "--include_unfinished" in help_text
+    assert "--paired" in help_text
+    assert "--published" in help_text
     assert "--metrics" not in help_text
+
+
+@pytest.fixture
+def strategies(make_run):
+    """Strategies of an attack in rounds, with the victim's labels."""
+    told = {"label_counts": [700, 300], "classes": ["negative", "positive"]}
+    for seed in range(2):
+        make_run("kcenter", seed, agreement=0.8 + 0.1 * seed, summary=told, metrics=rounds_table(0.4, 0.6, 0.8))
+        make_run("random", seed, agreement=0.7 + 0.1 * seed, summary=told, metrics=rounds_table(0.7, first=500))
+
+
+@pytest.mark.usefixtures("strategies")
+def test_attacks_in_rounds_have_files_of_their_own(tmp_path):
+    report([tmp_path / "runs"], tmp_path / "out")
+    extra = ["curves_rounds.png", "labels.csv", "labels.png", "rounds.csv", "rounds.md"]
+    assert sorted(contents(tmp_path / "out")) == sorted([*FILES, *extra])
+    assert [row["round"] for row in records(tmp_path / "out/rounds.csv")] == ["0", "1", "2", "0"]
+    assert records(tmp_path / "out/labels.csv")[1]["class"] == "positive"
+    report([tmp_path / "runs/random"], tmp_path / "single")
+    assert sorted(contents(tmp_path / "single")) == sorted([*FILES, "labels.csv", "labels.png"])
+
+
+@pytest.mark.usefixtures("strategies")
+def test_pairs_and_published_values_on_the_command_line(tmp_path, capsys):
+    published = tmp_path / "published.csv"
+    published.write_text("experiment,metric,value,source\nkcenter,final_agreement,81.5,Table 3\n")
+    runs, out = str(tmp_path / "runs"), tmp_path / "out"
+    main([runs, "--out", str(out), "--paired", "random", "--published", str(published)])
+    printed = capsys.readouterr().out
+    assert "10.00 ± 0.00" in printed
+    assert "agreement 81.50" in printed
+    assert records(out / "paired.csv")[0]["experiment"] == "kcenter"
+    text = (out / "table.md").read_text()
+    assert "agreement 81.50 (Table 3)" in text
+    assert "- Published values were given with the report" in text
+    assert [row["published_final_agreement"] for row in records(out / "table.csv")] == ["0.815", ""]
+    for option in (["--paired", "f1"], ["--published", str(tmp_path / "absent.csv")]):
+        with pytest.raises(InputError):
+            main([runs, "--out", str(tmp_path / "refused"), *option])
+    assert not (tmp_path / "refused").exists()
+
+
+def test_published_values_of_other_experiments_are_told(make_run, tmp_path, capsys):
+    (tmp_path / "published.csv").write_text("experiment,metric,value,source\nother,final_agreement,81.5,Table 3\n")
+    report([make_run("a")], tmp_path / "out", published=tmp_path / "published.csv")
+    assert "tells of none of these experiments: a." in capsys.readouterr().err
+    assert "| published" not in (tmp_path / "out/table.md").read_text()

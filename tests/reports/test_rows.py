@@ -1,6 +1,7 @@
 import pytest
 
 from lightning_extract.reports.collect import read_run
+from lightning_extract.reports.published import Published
 from lightning_extract.reports.rows import Row
 
 
@@ -73,3 +74,13 @@ def test_averaged_weights_by_hand(make_run):
 def test_the_record_has_no_columns_for_what_no_seed_has(row):
     assert not [key for key in row.record() if "prior" in key or "averaged" in key]
     assert row.choices()["averaged clone's accuracy (%)"] == "-"
+
+
+def test_published_values_stand_beside_ours(make_run, row):
+    values = [Published("final_agreement", 81.5, "Table 3"), Published("victim_accuracy", 95.5, "section 4")]
+    told = Row([read_run(make_run(seed=9))], values)
+    assert told.results()["published (%)"] == "agreement 81.50 (Table 3); victim accuracy 95.50 (section 4)"
+    record = told.record()
+    assert (record["published_final_agreement"], record["source_final_agreement"]) == (0.815, "Table 3")
+    assert row.results()["published (%)"] == "-"
+    assert not [key for key in row.record() if "published" in key]

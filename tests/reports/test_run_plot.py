@@ -4,10 +4,11 @@ import pytest
 from matplotlib.image import imread
 
 from lightning_extract.errors import InputError
-from lightning_extract.reports.canvas import COLOURS
+from lightning_extract.reports.canvas import COLOURS, draw_mean
 from lightning_extract.reports.discovery import discovery_curve
 from lightning_extract.reports.run_plot import plot_run
 from tests.plot_pixels import GREY, pixels_of
+from tests.reports.conftest import rounds_table
 
 
 def test_a_run_is_drawn(make_run, tmp_path):
@@ -85,3 +86,46 @@ def test_drawing_is_deterministic_and_keeps_the_backend(make_run, tmp_path):
         plot_run(folder / "metrics.csv", tmp_path / name)
     assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
     assert matplotlib.rcParams._get("backend") == backend
+
+
+def test_a_run_in_rounds_is_followed_by_their_ends(tmp_path, monkeypatch):
+    drawn, numbered = [], []
+
+    def record(axes, curve, label, index, look, marked):
+        drawn.append((label, [*curve.queries], [*curve.means], marked))
+        draw_mean(axes, curve, label, index, look, marked)
+
+    monkeypatch.setattr("lightning_extract.reports.run_plot.draw_mean", record)
+    monkeypatch.setattr(
+        "lightning_extract.reports.run_plot.number_rounds", lambda axes, curves: numbered.extend(curves[0].values)
+    )
+    (tmp_path / "metrics.csv").write_text(rounds_table(0.4, 0.6))
+    plot_run(tmp_path / "metrics.csv", tmp_path / "run.png")
+    assert drawn == [("agreement", [300, 400], [0.4, 0.6], True), ("accuracy", [300, 400], [0.5, 0.5], True)]
+    assert numbered == [0, 1]
+    (tmp_path / "metrics.csv").write_text("queries,iteration,agreement,round,round_end\n300,1,0.2,0,0\n300,2,0.3,0,0\n")
+    plot_run(tmp_path / "metrics.csv", tmp_path / "run.png")
+    assert drawn[-1] == ("agreement", [300, 300], [0.2, 0.3], False)
+    assert numbered == [0, 1]
+
+
+def test_a_single_round_is_a_level(tmp_path):
+    for name, table in (("level", rounds_table(0.4)), ("point", "queries,agreement,accuracy\n300,0.4,0.5\n")):
+        (tmp_path / "metrics.csv").write_text(table)
+        plot_run(tmp_path / "metrics.csv", tmp_path / f"{name}.png")
+    level, point = (pixels_of(tmp_path / f"{name}.png", COLOURS[0]) for name in ("level", "point"))
+    assert level > point + 1000
+
+
+def test_stages_are_marked_in_all_panels_by_queries(tmp_path, monkeypatch):
+    marked = []
+    monkeypatch.setattr(
+        "lightning_extract.reports.run_plot.draw_stages",
+        lambda axes, stages: marked.append((axes.get_ylabel(), [*stages.values])),
+    )
+    lines = WHOLE.splitlines()
+    stages = ["stage", *"1223"]
+    table = "\n".join(f"{line},{stage}" for line, stage in zip(lines, stages, strict=True))
+    (tmp_path / "metrics.csv").write_text(table)
+    plot_run(tmp_path / "metrics.csv", tmp_path / "run.png")
+    assert marked == [("share of the test set", [1, 2, 2, 3]), ("gradient cosine", [1, 2, 2, 3])]

@@ -49,7 +49,15 @@ def test_two_starts_are_told(shown):
 
 def test_averaged_weights_have_a_line(shown):
     lines = shown(**{"final.accuracy_averaged": 0.77, "final.agreement_averaged": 0.78})
-    assert row(lines, "averaged weights (first clone)") == ["1,000", "78.00 %", "77.00 %"]
+    assert row(lines, "averaged weights") == ["1,000", "78.00 %", "77.00 %"]
     assert lines.index(next(line for line in lines if "averaged" in line)) == 1 + lines.index(
         next(line for line in lines if line.startswith("│ final"))
     )
+
+
+def test_labels_are_drawn_where_they_are_told(make_run, capsys):
+    told, old = make_run(seed=0, summary={"label_counts": [700, 300], "classes": None}), make_run(seed=1)
+    for folder in (told, old):
+        show_run(folder)
+    assert (told / "labels.png").read_bytes().startswith(b"\x89PNG")
+    assert not (old / "labels.png").exists()

@@ -82,3 +82,15 @@ def test_seeds_without_a_common_range_are_refused():
         mean_curve([curve([1, 2], [0, 0]), curve([3, 4], [0, 0])])
     with pytest.raises(InputError, match=r"no iterations.*begins at 7, another ends at 6"):
         mean_curve([curve([1, 2], [0, 0], [5, 6]), curve([1, 2], [0, 0], [7, 8])])
+
+
+def test_estimates_are_written_in_percent():
+    both, single = estimate([0.80, 0.82]), estimate([0.5, None])
+    assert both is not None
+    assert single is not None
+    assert (both.percent(), both.percent(seeds=2), both.percent(seeds=3)) == (
+        "81.00 ± 12.71",
+        "81.00 ± 12.71",
+        "81.00 ± 12.71 (n = 2)",
+    )
+    assert single.percent() == "50.00"

@@ -44,7 +44,7 @@ def test_optional_columns_stand_where_some_experiment_fills_them(make_run, row, 
     assert markdown.count("| prior queries |") == 2  # beside the results and among the queries
     assert "| 0 |" in markdown
     assert "no budget here counts them" in markdown
-    assert "- The averaged clone is the first one" in markdown
+    assert "- The averaged clone has weights averaged over training: of Dual Students the first clone" in markdown
     lines = [line for line in terminal.splitlines() if "prior queries" in line]
     assert [line.split()[2:] for line in lines] == [["0", "0"], ["51,200"]]
 

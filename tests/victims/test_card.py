@@ -21,6 +21,11 @@ CARD = VictimCard(
 )
 
 
+def test_it_is_the_card_of_an_image_victim():
+    assert CARD.medium == "images"
+    assert "medium" not in json.loads(CARD.to_json())
+
+
 def test_text_and_back():
     assert VictimCard.from_json(CARD.to_json()) == CARD
     unmeasured = replace(CARD, test_accuracy=None)

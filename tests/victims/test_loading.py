@@ -8,8 +8,10 @@ from safetensors.torch import load_file, save_file
 from lightning_extract.data.datasets import load_images
 from lightning_extract.errors import InputError
 from lightning_extract.networks import build_classifier
-from lightning_extract.victims.accuracy import Normalise, measure_accuracy
-from lightning_extract.victims.loading import describe_missing_victim, load_victim, save_victim, shipped_victims
+from lightning_extract.victims.accuracy import measure_accuracy
+from lightning_extract.victims.loading import describe_missing_victim, load_victim, shipped_victims
+from lightning_extract.victims.normalise import Normalise
+from lightning_extract.victims.saving import save_victim
 
 
 @pytest.fixture

@@ -52,6 +52,12 @@ def test_training_does_not_change_the_recipe(schedule):
     assert recipe(sgd, schedule, steps=20) == recipe(sgd, schedule)
 
 
+def test_constant_rate_has_no_schedule():
+    described = describe_recipe(Adam([torch.nn.Parameter(torch.zeros(1))], lr=0.01), None)
+    assert described["lr_scheduler"] is None
+    assert described["optimizer"]["lr"] == 0.01
+
+
 def test_two_optimizers_are_refused():
     with pytest.raises(TypeError, match="expected one optimizer"):
         describe_recipe([], None)

@@ -32,7 +32,18 @@ class Crash(Callback):
             raise ArithmeticError("crash")
 
 
-def fit(folder, victim_dir, *, checkpoints=None, seed=0, crash_in=None, data=None, max_epochs=EPOCHS, **arguments):
+def fit(
+    folder,
+    victim_dir,
+    *,
+    checkpoints=None,
+    seed=0,
+    crash_in=None,
+    data=None,
+    max_epochs=EPOCHS,
+    callbacks=(),
+    **arguments,
+):
     seed_everything(seed, verbose=False)
     settings = {
         "network": "cnn_2_1",
@@ -45,7 +56,7 @@ def fit(folder, victim_dir, *, checkpoints=None, seed=0, crash_in=None, data=Non
         "lr_scheduler": lambda optimizer: StepLR(optimizer, step_size=2, gamma=0.1),
     }
     module = VictimTraining(victim_dir=str(victim_dir), **settings | arguments)
-    callbacks = [ModelCheckpoint(checkpoints, save_last=True)] if checkpoints else []
+    callbacks = [*callbacks, *([ModelCheckpoint(checkpoints, save_last=True)] if checkpoints else [])]
     trainer = Trainer(
         accelerator="cpu",
         max_epochs=max_epochs,
