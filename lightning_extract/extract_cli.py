@@ -184,7 +184,7 @@ class ExtractCLI(LightningCLI):
 
     def fit(self, **parts: Any) -> None:
         """Starts a run or continues the one that the folder holds, and shows people what came out."""
-        self._refuse_missing_files()
+        self._refuse_missing_files(fitting=True)
         last = self.run_dir / "checkpoints" / "last.ckpt"
         given = self.settings.ckpt_path
         if given in (None, "last"):
@@ -214,7 +214,7 @@ class ExtractCLI(LightningCLI):
         self._evaluate(self.trainer.predict, parts)
 
     def _evaluate(self, command: Callable[..., Any], parts: dict[str, Any]) -> None:
-        self._refuse_missing_files()
+        self._refuse_missing_files(fitting=False)
         last = self.run_dir / "checkpoints" / "last.ckpt"
         given = self.settings.ckpt_path
         if given in (None, "last"):
@@ -224,9 +224,10 @@ class ExtractCLI(LightningCLI):
         self._check_checkpoint(given)
         command(**parts, ckpt_path=given)
 
-    def _refuse_missing_files(self) -> None:
+    def _refuse_missing_files(self, fitting: bool) -> None:
         parts = (self.model, self.datamodule)
-        missing = [text for part in parts if hasattr(part, "describe_missing") for text in part.describe_missing()]
+        asked = [part.describe_missing(fitting) for part in parts if hasattr(part, "describe_missing")]
+        missing = [text for texts in asked for text in texts]
         if missing:
             raise InputError("\n  ".join(["cannot start, something is missing:", *dict.fromkeys(missing)]))
 

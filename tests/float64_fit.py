@@ -23,7 +23,7 @@ class Float64(nn.Module):
         self.network = network.double()
 
     def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.network(images.double())
+        logits: Tensor = self.network(images.double() if images.is_floating_point() else images)
         return logits
 
 

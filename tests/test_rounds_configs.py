@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from lightning_extract.attacks.clone_reader import VECTORS_READ
 from lightning_extract.attacks.rounds import Rounds
 from tests.command_line import CONFIGS
 from tests.config_files import ATTACKS, PAPER, attack_of, header, make_parts, medium_of, read, settings
@@ -91,8 +90,8 @@ def test_the_memory_in_the_header_is_that_of_the_pool_or_of_the_words(path: Path
         header(path),
     )
     assert found is not None
-    vector = 4 * model["text"]["embedding_dim"]
-    assert (number(found[1]), found[2]) == (VECTORS_READ, f"{VECTORS_READ * vector / 1e9:.2f}")
+    vector, read_words = 4 * model["text"]["embedding_dim"], model["text"]["vectors_limit"]
+    assert (number(found[1]), found[2]) == (read_words, f"{read_words * vector / 1e9:.2f}")
     words = model["text"]["vocabulary"]
     assert (number(found[3]), found[4]) == (words, f"{COPIES * words * vector / 1e9:.2f}")
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from functools import partial
+from itertools import accumulate
+from math import ceil
 from typing import Any
 
 import torch
@@ -12,9 +14,10 @@ from torchmetrics.functional.classification import multiclass_f1_score
 
 from lightning_extract.attacks.base import ExtractionAttack
 from lightning_extract.attacks.bought_answers import BoughtAnswers
+from lightning_extract.attacks.checks import check_single_images
 from lightning_extract.attacks.clone_reader import ImageReader, SentenceReader
 from lightning_extract.attacks.round_candidates import RoundCandidates, pool_probabilities
-from lightning_extract.attacks.round_checks import check_pool, check_purchases, check_settings
+from lightning_extract.attacks.round_checks import check_pool, check_purchases, check_selection, check_settings
 from lightning_extract.attacks.round_state import RoundState
 from lightning_extract.attacks.rounds import EarlyStopping, Rounds, Selection, TextClones
 from lightning_extract.attacks.settings import CloneTraining
@@ -50,12 +53,10 @@ class ActiveThief(ExtractionAttack):
         ``eta * B + k0``, for the budget B and N rounds.
 
     Deviations:
-        Batch normalisation normalises; in the released code it never does. The embedding of a text clone is that of
-        its own vocabulary, not the victim's. A round occupies whole intervals between evaluations: iterations that
+        Batch normalisation normalises; in the released code it never does. A text clone has a vocabulary of its own,
+        not the victim's. A round occupies whole intervals between evaluations: iterations that
         are left of its last one do nothing.
     """
-
-    equal_shares = False
 
     def __init__(
         self,
@@ -109,7 +110,7 @@ class ActiveThief(ExtractionAttack):
     # Algorithm 1, an epoch at a time.
 
     def training_step(self, iteration: Iteration, batch_idx: int) -> None:
-        """One epoch: the first of a round buys its answers before, the last hands on the best weights."""
+        """One epoch: the first of a round buys its answers before, the last hands on the best weights alone."""
         self.draws = IterationDraws(iteration.seed, self.global_rank, self.trainer.world_size, self.device)
         seed_networks(iteration.seed + self.global_rank, self.device)
         if self.round.closed and batch_idx == 0:
@@ -119,6 +120,7 @@ class ActiveThief(ExtractionAttack):
             self.round.note_epoch(self.validation_f1(), loss, self.clones)
             if self.round.exhausted:
                 self.round.close(self.clones)
+                self.optimizer_list[0].optimizer.state.clear()
         self.iterations_done = iteration.number + 1
 
     def open_round(self) -> None:
@@ -138,14 +140,14 @@ class ActiveThief(ExtractionAttack):
         candidates = RoundCandidates(
             self, self.reader, self.draws, self.selection.deepfool, self.split.unbought(bought), bought
         )
-        survivors = self.selection.survivors or self.ledger.budget
-        chosen = candidates.positions[select(candidates, self.selection.strategies, count, survivors)]
+        chosen = candidates.positions[select(candidates, self.selection.strategies, count, self.survivors)]
         # Every process has chosen for itself; rounding on unlike devices must not let them differ.
         return self.trainer.strategy.broadcast(chosen)
 
     def purchase(self, bought: BoughtAnswers, positions: Tensor, phase: str) -> None:
         """Buys the victim's answers to samples of the pool, each process its share."""
-        for batch in torch.split(positions, PURCHASE_BATCH):
+        # Batches of like size, so that the last one has a sample for every process.
+        for batch in positions.tensor_split(ceil(len(positions) / PURCHASE_BATCH)):
             samples = self.pool.queries(self.draws.share(batch))
             samples = samples.to(self.device) if isinstance(samples, Tensor) else samples
             answers = self.oracle.query(samples, phase, total=len(batch))
@@ -153,14 +155,13 @@ class ActiveThief(ExtractionAttack):
             bought.add(batch, gather_shares(answers, len(batch)))
 
     def restart_clones(self) -> None:
-        """The same first weights in every round, and an optimizer without memory."""
+        """The same first weights in every round."""
         fresh_weights(
             self.clones,
             lambda: CloneEnsemble(self.new_clone() for _ in range(len(self.clones))),
             mix_seed(run_seed(), INITIAL_WEIGHTS),
         )
         self.reader.initialise(self.clones.members)
-        self.optimizer_list[0].optimizer.state.clear()
 
     def train_epoch(self, seed: int) -> float:
         """Trains the clone once on every bought answer; returns the mean loss."""
@@ -182,6 +183,11 @@ class ActiveThief(ExtractionAttack):
         labels = self.validation_set.labels
         return float(multiclass_f1_score(predicted, labels, num_classes=self.outputs, average="macro"))
 
+    @property
+    def survivors(self) -> int:
+        """Samples that each strategy but the last hands on."""
+        return self.selection.survivors or self.ledger.budget
+
     # Its account, and how far it has come.
 
     @property
@@ -196,6 +202,11 @@ class ActiveThief(ExtractionAttack):
     @property
     def finished(self) -> bool:
         return self.round.closed and self.round.number == len(self.selected_counts)
+
+    @property
+    def learning_since(self) -> int | None:  # type: ignore[override]
+        """What had been spent before the first training; a clone is judged at the end of a round alone."""
+        return self.initial_queries if self.round.closed else None
 
     @property
     def work(self) -> Work:
@@ -214,18 +225,26 @@ class ActiveThief(ExtractionAttack):
         pool: ThiefPool = self.trainer.datamodule.pool  # type: ignore[attr-defined]
         return pool
 
-    def describe_missing(self) -> list[str]:
-        return super().describe_missing() + self.reader.describe_missing()
+    def describe_missing(self, fitting: bool = True) -> list[str]:
+        return super().describe_missing(fitting) + self.reader.describe_missing() * fitting
 
-    def setup(self, stage: str) -> None:
+    def check_purchases(self) -> None:
         purchases = self.validation_count, self.seed_count, self.selected_counts
         check_purchases(self.ledger.budget, *purchases, self.trainer.world_size)
+        sizes = accumulate(self.selected_counts, initial=self.seed_count)
+        last_batches = {f"the last batch of round {i}": size % self.batch_size for i, size in enumerate(sizes)}
+        check_single_images(self.clones, last_batches)
+
+    def setup(self, stage: str) -> None:
         super().setup(stage)
         if self.clone_training.channels_last:
             self.clones.to(memory_format=torch.channels_last)
         if stage == "fit":
             self.split = ThiefSplit(check_pool(self.trainer, self.threat_model.medium), self.rounds.validation_pool)
             self.split.refuse_if_too_small(self.validation_count, self.seed_count + sum(self.selected_counts))
+            before_the_last = self.split.seed(self.seed_count + sum(self.selected_counts[:-1]))
+            left = len(self.split.unbought(before_the_last))
+            check_selection(self.selection, self.survivors, self.selected_counts, left)
             if self.clone_training.compile:
                 self.clones.compile()
 
@@ -250,7 +269,8 @@ class ActiveThief(ExtractionAttack):
             self.query_labels.reset()
         end = float(self.round.closed)  # then the clones have the round's best weights
         score = self.round.best_score if self.round.closed else self.round.score
-        values = {"round": self.round.number, "round_end": end, "validation_f1": score, "heldout_best": end}
+        best = end * self.round.best_so_far
+        values = {"round": self.round.number, "round_end": end, "validation_f1": score, "heldout_best": best}
         return row | {name: torch.tensor(float(value)) for name, value in values.items()}
 
     def attack_state(self) -> dict[str, Any]:

@@ -48,7 +48,6 @@ class ExtractionAttack(LightningModule, ABC):
         answered_at_stop: Samples that the victim had answered when the account was closed.
         stage_ended: The stage that the last iteration ended; empty when it ended none.
         heldout_model: The evaluated model that selection by held-out answers chooses.
-        equal_shares: Whether every process must buy as many samples as the others.
         learning_since: Queries spent when the clones began to learn; None while they cannot be judged.
     """
 
@@ -57,7 +56,6 @@ class ExtractionAttack(LightningModule, ABC):
     answered_at_stop: int | None = None
     stage_ended: str = ""
     heldout_model = "vote"
-    equal_shares = True
     learning_since: int | None = 0
 
     def __init__(
@@ -163,9 +161,14 @@ class ExtractionAttack(LightningModule, ABC):
         """
         optimizer = optimizer or self.optimizer_list[0]
         with self.toggled_optimizer(optimizer):
-            loss = torch.stack([self.clone_loss(logits, answers) for logits in self.clone_logits(inputs)]).sum()
-            self.update(optimizer, loss * weight)
-        mean = loss.detach() / len(self.clones) * weight
+            # A process without a sample of the batch takes part in the step all the same; a mean of none is NaN.
+            losses = [
+                self.clone_loss(logits, answers) if len(inputs) else logits.sum()
+                for logits in self.clone_logits(inputs)
+            ]
+            loss = torch.stack(losses).sum() * weight
+            self.update(optimizer, loss)
+        mean = loss.detach() / len(self.clones)
         self.clone_loss_mean.update(mean)
         return mean
 
@@ -195,10 +198,9 @@ class ExtractionAttack(LightningModule, ABC):
         logits = self.clone_logits(inputs)
         return [self.vote(voters) for voters in (logits, *logits[:, None])]
 
-    def describe_missing(self) -> list[str]:
-        """What must be put in place before the attack can start, a sentence each."""
-        missing = describe_missing_victim(self.threat_model.victim)
-        return [] if missing is None else [missing]
+    def describe_missing(self, fitting: bool = True) -> list[str]:
+        """What must be put in place before the attack can start, or only be evaluated, a sentence each."""
+        return list(filter(None, [describe_missing_victim(self.threat_model.victim)]))
 
     # Set-up: everything that can be wrong is found here, before the first query.
 
@@ -214,10 +216,14 @@ class ExtractionAttack(LightningModule, ABC):
             self.oracle.to(self.trainer.strategy.root_device).probe()
         if stage == "fit":
             check_processes(self.trainer)
-            costs = self.initial_queries, self.queries_per_iteration
-            check_budget(self.threat_model, *costs, self.trainer.world_size if self.equal_shares else 1, self.clones)
+            self.check_purchases()
             if self.trainer.world_size > 1:
                 synchronise_batch_norm(self, self.trainer.strategy.root_device.type)
+
+    def check_purchases(self) -> None:
+        """Refuses a budget that does not pay for the attack, and batches that processes cannot share."""
+        costs = self.initial_queries, self.queries_per_iteration
+        check_budget(self.threat_model, *costs, self.trainer.world_size, self.clones)
 
     # Evaluation: clones against the truth and against the victim's free answers.
 
@@ -248,7 +254,6 @@ class ExtractionAttack(LightningModule, ABC):
         self.log_dict(row | {name: torch.tensor(count, dtype=torch.float64) for name, count in counts.items()})
 
     def on_test_epoch_end(self) -> None:
-        """Logs the same row."""
         self.on_validation_epoch_end()
 
     def training_row(self) -> dict[str, Tensor]:
@@ -258,10 +263,6 @@ class ExtractionAttack(LightningModule, ABC):
         row = {"clone_loss": self.clone_loss_mean.compute()}
         self.clone_loss_mean.reset()
         return row
-
-    def label_counts(self) -> list[int]:
-        """How often the victim gave each of its labels in the answers bought so far, over all processes."""
-        return self.oracle.all_label_counts()
 
     def attack_state(self) -> dict[str, Any]:
         """Account, counters and buffers in plain types and tensors; an attack adds its own."""

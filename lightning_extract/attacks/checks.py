@@ -23,6 +23,11 @@ def check_data(trainer: Trainer, card: Card) -> None:
         InputError: They differ.
     """
     data = getattr(trainer, "datamodule", None)
+    medium = getattr(data, "medium", card.medium)
+    if medium != card.medium:
+        raise InputError(
+            f"the victim answers {card.medium}, but {type(data).__name__} has {medium}; use data like the victim's"
+        )
     for name in ("num_classes", "channels", "image_size"):
         true, found = getattr(card, name, None), getattr(data, name, None)
         if None not in (true, found) and true != found:
@@ -108,7 +113,8 @@ def refuse_unused(attack: str, clone_training: CloneTraining, *unused: tuple[str
     for name, wanted, instead in unused:
         value = getattr(clone_training, name)
         if value != wanted:
-            raise InputError(f"clone_training.{name} is {value}, but {attack} has none: {instead}; set it to {wanted}")
+            shown = list(wanted) if isinstance(wanted, tuple) else wanted
+            raise InputError(f"clone_training.{name} is {value}, but {attack} has none: {instead}; set it to {shown}")
 
 
 def check_zeroth_order(attack: str, threat_model: ThreatModel, clone_training: CloneTraining) -> None:

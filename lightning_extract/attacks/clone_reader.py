@@ -16,7 +16,6 @@ from lightning_extract.networks import TextCNN
 
 SENTENCES_AT_A_TIME = 4096  # bounds the memory of the library, changes no result
 WIDEST_WINDOW = 5  # words that a convolution of text_cnn spans at most
-VECTORS_READ = 500_000  # the most frequent words; word2vec's 3 million would take 3.6 GB
 
 
 class ImageReader:
@@ -65,13 +64,15 @@ class SentenceReader:
         self.settings = settings
         self._vectors: WordVectors | None = None
         self._inputs = torch.empty(0)
+        # Evaluations ask for the same batches again and again.
+        self._read: dict[tuple[str, ...], Tensor] = {}
 
     def describe_missing(self) -> list[str]:
         """What must be put in place before anything can be read, a sentence each."""
         path = self.settings.vectors
         if path is None or Path(path).is_file():
             return []
-        return [f"word vectors {path} are missing; put them there, or set model.text.vectors to others, or to null"]
+        return [f"word vectors {path} are missing; put them there, or others into text.vectors of the config, or null"]
 
     def learn(self, pool: ThiefPool) -> None:
         """Makes the vocabulary, unless a checkpoint brought it, and reads the pool once."""
@@ -82,7 +83,7 @@ class SentenceReader:
                 pool.sentences, self.settings.vocabulary, self.settings.lowercase, words
             )
         numbers = [
-            self.of_samples(pool.sentences[start : start + SENTENCES_AT_A_TIME]).to(torch.int32)
+            self._numbers(pool.sentences[start : start + SENTENCES_AT_A_TIME])
             for start in range(0, pool.size, SENTENCES_AT_A_TIME)
         ]
         self._inputs = torch.cat(numbers)
@@ -95,7 +96,7 @@ class SentenceReader:
             InputError: They have another length than the clones' embeddings.
         """
         if self.settings.vectors is not None and self._vectors is None:
-            self._vectors = read_vectors(self.settings.vectors, VECTORS_READ)
+            self._vectors = read_vectors(self.settings.vectors, self.settings.vectors_limit)
             found = self._vectors.values.shape[1]
             if found != self.settings.embedding_dim:
                 raise InputError(
@@ -105,18 +106,18 @@ class SentenceReader:
         return self._vectors
 
     def of_pool(self, positions: Tensor) -> Tensor:
-        """Inputs of clones ``(B, L)`` for samples of the pool, on the CPU.
-
-        L is as long as the batch needs: further padding would only repeat windows, which a maximum does not see.
-        """
-        words = self._inputs[positions]
-        longest = int((words != PADDING).any(dim=0).sum())  # 0 for no sentences, a small batch's share of a process
-        return words[:, : longest + WIDEST_WINDOW].long()
+        """Inputs of clones ``(B, L)`` for samples of the pool, on the CPU."""
+        return _as_long_as_needed(self._inputs[positions])
 
     def of_samples(self, samples: Tensor | Sequence[str]) -> Tensor:
         """Inputs of clones ``(B, L)`` for sentences from elsewhere."""
-        assert not isinstance(samples, Tensor)
-        return self.tokenizer.encode(samples, self.settings.sentence_length)
+        batch = tuple(str(sentence) for sentence in samples)
+        if batch not in self._read:
+            self._read[batch] = self._numbers(batch)
+        return _as_long_as_needed(self._read[batch])
+
+    def _numbers(self, sentences: Sequence[str]) -> Tensor:
+        return self.tokenizer.encode(sentences, self.settings.sentence_length).to(torch.int32)
 
     def initialise(self, clones: nn.ModuleList) -> None:
         """Gives clones the word vectors."""
@@ -134,6 +135,12 @@ class SentenceReader:
     def load_state_dict(self, state: str) -> None:
         """Restores it."""
         self.tokenizer = WordTokenizer.from_json(state, "the checkpoint's vocabulary")
+
+
+def _as_long_as_needed(words: Tensor) -> Tensor:
+    """Without padding that would only repeat windows, which a maximum over them does not see."""
+    longest = int((words != PADDING).any(dim=0).sum())  # 0 for no sentences, a small batch's share of a process
+    return words[:, : longest + WIDEST_WINDOW].long()
 
 
 Reader = ImageReader | SentenceReader

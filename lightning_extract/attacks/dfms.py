@@ -250,8 +250,8 @@ class DFMS(DataFreeAttack):
 
     # Set-up and optimizers.
 
-    def describe_missing(self) -> list[str]:
-        return super().describe_missing() + describe_missing_snapshot(self.transitions.earlier)
+    def describe_missing(self, fitting: bool = True) -> list[str]:
+        return super().describe_missing(fitting) + describe_missing_snapshot(self.transitions.earlier) * fitting
 
     def setup(self, stage: str) -> None:
         if stage == "fit":

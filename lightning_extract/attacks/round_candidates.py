@@ -16,6 +16,7 @@ from lightning_extract.functional.logits import PROBABILITY_FLOOR
 from lightning_extract.selection import DeepFool, deepfool_distances
 
 PREDICTION_BATCH = 1024  # bounds the memory, changes no result
+SECONDS_WITHOUT_BAR = 2.0
 
 
 class RoundCandidates:
@@ -69,7 +70,7 @@ class RoundCandidates:
 
         attack.clones.eval()
         hidden = attack.trainer.progress_bar_callback is None or not attack.trainer.is_global_zero
-        bar = open_bar(len(share), "DeepFool", " images", show=not hidden, leave=False)
+        bar = open_bar(len(share), "DeepFool", " images", show=not hidden, leave=False, delay=SECONDS_WITHOUT_BAR)
         with bar, _frozen(attack.clones):
             found = deepfool_distances(self._logits, pixels, len(share), self._deepfool, bar.update)
         return gather_shares(found.to(attack.device), len(indices)).cpu()

@@ -10,6 +10,7 @@ from lightning_extract.data.pool_stream import PoolStream
 from lightning_extract.data.pools import ImagePool
 from lightning_extract.data.sentence_pool import SentencePool
 from lightning_extract.data.sentence_stream import SentenceStream
+from lightning_extract.data.shape_pool import ShapePool
 from lightning_extract.data.thief_pool import ThiefPool
 from lightning_extract.errors import InputError
 from lightning_extract.victims.card import Medium
@@ -67,6 +68,36 @@ def check_purchases(budget: int, validation: int, seed: int, selected: list[int]
         )
 
 
+def check_selection(selection: Selection, survivors: int, selected: list[int], unbought: int) -> None:
+    """Looks whether every strategy has something to choose, in every round.
+
+    Args:
+        selection: The strategies.
+        survivors: What each but the last hands on.
+        selected: Samples that each round buys.
+        unbought: Samples to train on that are left before the last round.
+
+    Raises:
+        InputError: One keeps all, or only what is bought.
+    """
+    most, measured = max(selected, default=0), selection.deepfool.candidates
+    if most and "adversarial" in selection.strategies and measured is not None and measured <= most:
+        raise InputError(
+            f"selection.deepfool.candidates is {measured:,}, but a round buys {most:,}, so that nothing is chosen by a "
+            "distance; raise it"
+        )
+    if not most or len(selection.strategies) == 1:
+        return
+    among = unbought
+    if measured is not None and "adversarial" in selection.strategies[:-1]:
+        among = min(unbought, measured)
+    if not most < survivors < among:
+        raise InputError(
+            f"selection.survivors is {survivors:,}, which is the query budget when not given, but {among:,} samples "
+            f"are left to choose among or measured, of which a round buys {most:,}; set it between these"
+        )
+
+
 def check_pool(trainer: Trainer, medium: Medium) -> ThiefPool:
     """The thief pool, if the data have a finite one of the right medium.
 
@@ -79,10 +110,10 @@ def check_pool(trainer: Trainer, medium: Medium) -> ThiefPool:
         raise InputError(
             f"ActiveThief with medium {medium} selects from a pool; set data.class_path to {wanted.__name__}"
         )
-    if not isinstance(data.pool, ImagePool | SentencePool):
+    if not isinstance(data.pool, ImagePool | SentencePool | ShapePool):
         raise InputError(
-            f"pool {data.pool_name!r} is drawn on the fly, which leaves nothing to choose among; set data.pool_limit "
-            "for noise (100,000 in the paper), data.shapes.cache for shapes"
+            f"pool {data.pool_name!r} is endless, which leaves nothing to choose among; set data.pool_limit, in the "
+            "paper 100,000"
         )
     if trainer.check_val_every_n_epoch != 1:
         raise InputError(

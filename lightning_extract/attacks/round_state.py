@@ -1,5 +1,6 @@
 """Where a pool attack stands: its round, the epochs of its training, and the best weights of the round."""
 
+import math
 from typing import Any
 
 import torch
@@ -22,11 +23,13 @@ class RoundState:
         best_score: Best score of the round.
         stale: Epochs since then.
         best: The weights with that score.
+        best_so_far: Whether no earlier round ended with a better score; their validation samples are the same.
     """
 
     def __init__(self, rules: EarlyStopping) -> None:
         self.rules = rules
         self.number, self.closed = -1, True
+        self.best_so_far, self._best_of_rounds = False, -1.0
         self._forget()
 
     def _forget(self) -> None:
@@ -52,8 +55,8 @@ class RoundState:
         if score > self.best_score:
             self.best_score, self.stale = score, 0
             self.best = {name: value.detach().clone() for name, value in clones.state_dict().items()}
-        elif self.rules.restart_above is not None and loss > self.rules.restart_above:
-            self.stale = min(self.stale, self.rules.patience - 1)
+        elif self.stale >= self.rules.patience and loss > (self.rules.restart_above or math.inf):
+            self.stale = 0
 
     @property
     def exhausted(self) -> bool:
@@ -64,10 +67,12 @@ class RoundState:
         """Ends the round and gives the clones its best weights."""
         clones.load_state_dict(self.best)
         self.closed, self.best = True, {}
+        self.best_so_far = self.best_score >= self._best_of_rounds
+        self._best_of_rounds = max(self.best_score, self._best_of_rounds)
 
     def state_dict(self) -> dict[str, Any]:
         """All of it in plain types and tensors, for a checkpoint."""
-        names = ("number", "closed", "epochs", "stale", "score", "best_score", "best")
+        names = ("number", "closed", "epochs", "stale", "score", "best_score", "best", "best_so_far", "_best_of_rounds")
         return {name: getattr(self, name) for name in names}
 
     def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:

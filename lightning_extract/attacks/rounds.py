@@ -61,8 +61,8 @@ class EarlyStopping:
         epochs: Most epochs; 1,000 in the paper, section 5.3.
         patience: Epochs without a better macro-F1 on the bought validation answers; 100 for images and 20 for text in
             the paper, section 5.3.
-        restart_above: Mean training loss of an epoch above which the patience begins anew; 1.5 in the official code,
-            which guards so against starts that collapse; the paper has no such rule.
+        restart_above: Mean training loss of an epoch above which a spent patience begins anew; 1.5 in the official
+            code, which guards so against starts that collapse; the paper has no such rule.
     """
 
     epochs: int = 1000
@@ -74,7 +74,9 @@ class EarlyStopping:
             if getattr(self, name) < 1:
                 raise InputError(f"early_stopping.{name} is {getattr(self, name)}; give at least 1")
         if self.restart_above is not None and not self.restart_above > 0:
-            raise InputError(f"early_stopping.restart_above is {self.restart_above}; give a loss above 0, or null")
+            raise InputError(
+                f"early_stopping.restart_above is {self.restart_above}; give a loss above 0, or leave it out"
+            )
 
 
 @dataclass(frozen=True)
@@ -84,9 +86,9 @@ class Selection:
     Args:
         strategies: random, uncertainty, kcenter or adversarial, or several in a row: each but the last hands on
             ``survivors`` samples, the last one chooses what is bought.
-        survivors: What each strategy but the last hands on, rho in the paper; the query budget when not given, as in
-            the paper, section 5.3.
-        deepfool: How the adversarial strategy measures distances.
+        survivors: What each strategy but the last hands on, at least what the last one chooses; rho in the paper. The
+            query budget when not given, as in the paper, section 5.3. Without effect for a single strategy.
+        deepfool: How the adversarial strategy measures distances; without effect for others.
     """
 
     strategies: tuple[StrategyName, ...] = ("adversarial", "kcenter")
@@ -96,16 +98,10 @@ class Selection:
     def __post_init__(self) -> None:
         if not self.strategies:
             raise InputError("selection.strategies is empty; give at least one, for example [kcenter]")
+        if len(set(self.strategies)) < len(self.strategies):
+            raise InputError(f"selection.strategies are {list(self.strategies)}; give each once")
         if self.survivors is not None and self.survivors < 1:
-            raise InputError(f"selection.survivors is {self.survivors}; give at least 1, or null for the budget")
-        measured = self.deepfool.candidates
-        filters = "adversarial" in self.strategies[:-1]
-        if filters and measured is not None and (self.survivors is None or self.survivors >= measured):
-            raise InputError(
-                f"selection.deepfool.candidates is {measured:,}, but "
-                f"{'the query budget' if self.survivors is None else f'{self.survivors:,}'} of them shall survive; set "
-                "selection.survivors below it"
-            )
+            raise InputError(f"selection.survivors is {self.survivors}; give at least 1, or leave it out")
 
 
 @dataclass(frozen=True)
@@ -120,7 +116,9 @@ class TextClones:
         lowercase: Whether capitals are read as small letters.
         vectors: File of word vectors to start from, in word2vec's text or binary or in GloVe's format; random when not
             given.
-        static: Whether the vectors of words are never trained.
+        vectors_limit: Most words to read of that file, which holds frequent ones first; ours.
+        static: Whether the vectors of words are never trained. Trained ones of words that no bought sentence has are
+            drawn to zero by Adam's weight decay, within some hundred steps.
     """
 
     vocabulary: int = 20_000
@@ -128,9 +126,11 @@ class TextClones:
     sentence_length: int = 50
     lowercase: bool = True
     vectors: str | None = None
+    vectors_limit: int = 200_000
     static: bool = False
 
     def __post_init__(self) -> None:
-        for name, least in (("vocabulary", 3), ("embedding_dim", 1), ("sentence_length", 5)):
+        limits = (("vocabulary", 3), ("embedding_dim", 1), ("sentence_length", 5), ("vectors_limit", 1))
+        for name, least in limits:
             if getattr(self, name) < least:
                 raise InputError(f"text.{name} is {getattr(self, name)}; give at least {least}")

@@ -5,7 +5,15 @@ from torch import nn
 from lightning_extract.attacks.rounds import TextClones
 from lightning_extract.attacks.settings import CloneTraining
 from lightning_extract.attacks.threat_model import ThreatModel
-from lightning_extract.networks import build_classifier, build_text_classifier, set_batch_norm_momentum, set_dropout
+from lightning_extract.errors import InputError
+from lightning_extract.networks import (
+    CLASSIFIERS,
+    TEXT_CLASSIFIERS,
+    build_classifier,
+    build_text_classifier,
+    set_batch_norm_momentum,
+    set_dropout,
+)
 
 
 def build_clone(
@@ -29,6 +37,11 @@ def build_clone(
     """
     assert isinstance(threat_model.num_classes, int)  # checked before
     network, num_classes = clone_training.network, threat_model.num_classes
+    reads = "text" if network in TEXT_CLASSIFIERS else "images"
+    if (network in TEXT_CLASSIFIERS or network in CLASSIFIERS) and reads != threat_model.medium:
+        raise InputError(
+            f"the clones' network {network} reads {reads}, but threat_model.medium is {threat_model.medium}; change one"
+        )
     if threat_model.medium == "images":
         clone = build_classifier(network, num_classes, threat_model.channels, threat_model.image_size)
     else:

@@ -50,9 +50,8 @@ class CollapseWatchdog(Callback):
         chance = 1 / attack.num_classes
         threshold = chance + self.margin * (1 - chance)
         symptoms = {
-            f"clone {i} agrees with the victim at chance level": attack.learning_since is not None
-            and float(metrics[f"agreement_clone_{i}"]) < threshold
-            for i in range(len(attack.clones))
+            f"clone {i} agrees with the victim at chance level": float(metrics[f"agreement_clone_{i}"]) < threshold
+            for i in range(len(attack.clones) if attack.learning_since is not None else 0)
         }
         if "label_top_share" in metrics:
             one_class = float(metrics["label_top_share"]) >= self.top_share

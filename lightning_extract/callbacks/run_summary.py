@@ -85,7 +85,7 @@ class RunSummary(Callback):
         assert isinstance(pl_module, ExtractionAttack)
         referenced = torch.tensor(pl_module.oracle.referenced, device=pl_module.device)
         referenced = trainer.strategy.reduce(referenced, reduce_op="sum")  # each process evaluates its share
-        labels = pl_module.label_counts()  # on every process, since it sums over them
+        labels = pl_module.oracle.all_label_counts()  # on every process, since it sums over them
         if trainer.is_global_zero:
             path = Path(trainer.default_root_dir) / "summary.json"
             path.parent.mkdir(parents=True, exist_ok=True)

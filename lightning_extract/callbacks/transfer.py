@@ -59,7 +59,13 @@ class TransferReport(Callback):
         self._seen = 0
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Looks whether an earlier file can be continued, before anything is computed."""
+        """Looks whether an earlier file can be continued, before anything is computed.
+
+        Raises:
+            InputError: It cannot, or the run is one on text.
+        """
+        if isinstance(pl_module, ExtractionAttack) and pl_module.threat_model.medium != "images":
+            raise InputError("transfer.attacks move pixels, which the sentences of this victim have not; remove them")
         TransferFile(Path(trainer.default_root_dir)).read()
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -18,6 +18,8 @@ class EvaluationData(EvaluationBatches):
         download: Fetch a named data set that is missing; needs a network.
     """
 
+    medium = "images"
+
     def __init__(
         self,
         dataset: str,
@@ -56,7 +58,7 @@ class EvaluationData(EvaluationBatches):
             raise RuntimeError("setup() must run before the test set is used")
         return self._test_set
 
-    def describe_missing(self) -> list[str]:
+    def describe_missing(self, fitting: bool = True) -> list[str]:
         """What has to be put where before this data can be read, one sentence a finding. Touches no network."""
         missing = describe_missing_data(self.dataset, self.root, self.download)
         return [] if missing is None else [missing]

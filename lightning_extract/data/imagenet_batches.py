@@ -104,8 +104,16 @@ class _StoredArray:
         return np.frombuffer(content, np.uint8).reshape(shape, order="F" if columns_first else "C")
 
 
-def _encode(text: str, encoding: str) -> bytes:
-    return text.encode("latin1")  # how Python 3 wrote bytes for Python 2
+class _Encode:
+    """Stands for _codecs.encode, with which Python 3 wrote bytes for Python 2; a file cannot set anything of it."""
+
+    __slots__ = ()
+
+    def __call__(self, text: str, encoding: str) -> bytes:
+        return text.encode("latin1")
+
+    def __setstate__(self, state: object) -> NoReturn:
+        raise TypeError("a function has no state")
 
 
 # Everything that such a file names, with what is built in its place: nothing of numpy's, nothing that acts.
@@ -114,7 +122,7 @@ STAND_INS: dict[tuple[str, str], Callable[..., object]] = {
     ("numpy._core.multiarray", "_reconstruct"): _StoredArray,
     ("numpy", "ndarray"): _StoredArray,
     ("numpy", "dtype"): _StoredType,
-    ("_codecs", "encode"): _encode,
+    ("_codecs", "encode"): _Encode(),
 }
 
 

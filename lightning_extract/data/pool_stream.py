@@ -73,10 +73,10 @@ class PoolStream(GeneratorStream):
             raise RuntimeError('setup("fit") must run before the pool is used')
         return self._pool
 
-    def describe_missing(self) -> list[str]:
+    def describe_missing(self, fitting: bool = True) -> list[str]:
         """What has to be put where before data and pool can be read, one sentence a finding. Touches no network."""
-        missing = describe_missing_pool(self.pool_name, self.pool_root, self.download)
-        return super().describe_missing() + ([] if missing is None else [missing])
+        missing = describe_missing_pool(self.pool_name, self.pool_root, self.download) if fitting else None
+        return super().describe_missing(fitting) + ([] if missing is None else [missing])
 
     def prepare_data(self) -> None:
         """Fetches data set and pool and fills the caches of shapes and pool where asked, in one process only."""

@@ -20,6 +20,7 @@ WIKITEXT = "wikitext2"
 UNIFORM_WORDS = "uniform_words"
 # Ours, for want of published ones: nine tenths of WikiText-2's sentences have so many words.
 NOISE_LENGTHS = (10, 57)
+NOISE_VECTORS = 200_000  # words taken of a file of vectors, the most frequent ones; ours
 
 
 def read_sentences(
@@ -146,7 +147,7 @@ def _in_memory(pool: str, root: str | Path, chosen: set[int] | None) -> list[str
 def _vocabulary(source: str, root: str | Path) -> list[str]:
     path = Path(source)
     if path.is_file() and holds_vectors(path):
-        return read_vectors(path).words
+        return read_vectors(path, NOISE_VECTORS).words
     words = WordTokenizer.of_sentences(_sentences(source, root), sys.maxsize).words[len(SPECIAL_WORDS) :]
     if not words:
         raise InputError(f"noise_words {source!r} holds no word; give a file of sentences or of word vectors")

@@ -62,10 +62,10 @@ class SentenceStream(TextEvaluationData):
             raise RuntimeError('setup("fit") must run before the pool is used')
         return self._pool
 
-    def describe_missing(self) -> list[str]:
+    def describe_missing(self, fitting: bool = True) -> list[str]:
         """What has to be put where before data and pool can be read, one sentence a finding. Touches no network."""
-        missing = describe_missing_sentences(self.pool_name, self.pool_root, self.noise_words)
-        return super().describe_missing() + ([] if missing is None else [missing])
+        missing = describe_missing_sentences(self.pool_name, self.pool_root, self.noise_words) if fitting else None
+        return super().describe_missing(fitting) + ([] if missing is None else [missing])
 
     def setup(self, stage: str) -> None:
         """Reads the test sentences, and for fitting the pool, once."""

@@ -17,6 +17,8 @@ class TextEvaluationData(EvaluationBatches):
         eval_batch_size: Sentences an evaluation batch, over all processes; changes no result.
     """
 
+    medium = "text"
+
     def __init__(self, dataset: str, root: str = "data", eval_batch_size: int = 512) -> None:
         super().__init__(dataset, root, eval_batch_size)
         self._test_set: TextSet | None = None
@@ -33,7 +35,7 @@ class TextEvaluationData(EvaluationBatches):
             raise RuntimeError("setup() must run before the test set is used")
         return self._test_set
 
-    def describe_missing(self) -> list[str]:
+    def describe_missing(self, fitting: bool = True) -> list[str]:
         """What has to be put where before this data can be read, one sentence a finding. Touches no network."""
         missing = describe_missing_texts(self.dataset, self.root)
         return [] if missing is None else [missing]

@@ -7,7 +7,7 @@ import torch
 from lightning_extract.data.draws import mix_seed
 from lightning_extract.errors import InputError
 
-NOISE_DRAW = -2  # the seed of the noise; other draws of the run have other numbers
+NOISE_DRAW = -2  # the seed of the noise; iterations are numbered from 0
 
 
 def check_noise_lengths(lengths: tuple[int, int]) -> None:

@@ -120,7 +120,7 @@ class ClassifierTraining(LightningModule, ABC):
     def save(self, network: nn.Module, test_accuracy: float, recipe: dict[str, Any]) -> None:
         """Writes the victim."""
 
-    def describe_missing(self) -> list[str]:
+    def describe_missing(self, fitting: bool = True) -> list[str]:
         """What must be put in place before training can start, a sentence each; nothing but the data's own files."""
         return []
 

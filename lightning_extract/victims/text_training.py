@@ -90,8 +90,8 @@ class TextVictimTraining(ClassifierTraining):
             raise InputError("a text victim is trained with the data module TextData; give it as data.class_path")
         return data
 
-    def describe_missing(self) -> list[str]:
-        if self.vectors is None or Path(self.vectors).is_file():
+    def describe_missing(self, fitting: bool = True) -> list[str]:
+        if not fitting or self.vectors is None or Path(self.vectors).is_file():
             return []
         return [
             f"word vectors {self.vectors} do not exist: put a word2vec or GloVe file there, or give another as "

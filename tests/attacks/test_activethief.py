@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from lightning_extract.attacks import ActiveThief, activethief, round_candidates
 from lightning_extract.attacks.bought_answers import BoughtAnswers
+from lightning_extract.attacks.round_state import RoundState
 from lightning_extract.attacks.settings import CloneTraining
 from lightning_extract.attacks.thief_split import ThiefSplit
 from lightning_extract.data.draws import Iteration, IterationDraws
@@ -29,7 +30,8 @@ from tests.state import assert_same_state, final_state
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Lightning's use of jsonargparse
 
 CONFIG = config_of(ActiveThief)
-DIGITS = ["--data.pool", "mnist5k", "--data.pool_limit", "400", "--model.rounds.count", "2"]
+MEASURED = ["--model.selection.deepfool.candidates", "100", "--model.selection.survivors", "90"]
+DIGITS = ["--data.pool", "mnist5k", "--data.pool_limit", "400", "--model.rounds.count", "2", *MEASURED]
 STRATEGIES = "--model.selection.strategies"
 KCENTER = [*DIGITS, STRATEGIES, "[kcenter]"]
 DROPPING = ["--model.clone_training.network", "dropping", "--model.dropout", "0.3"]
@@ -221,7 +223,7 @@ def test_a_round_ends_with_its_best_weights_and_then_idles(interval: int, monkey
     epochs: list[tuple[int, float, dict[str, Tensor]]] = []  # round, F1 and weights after each epoch
     ends: dict[int, dict[str, Tensor]] = {}
     idle: list[int] = []
-    step, note = ActiveThief.training_step, activethief.RoundState.note_epoch
+    step, note = ActiveThief.training_step, RoundState.note_epoch
 
     def remember(self: Any, score: float, loss: float, clones: nn.Module) -> None:
         epochs.append((self.number, score, deepcopy(clones.state_dict())))
@@ -241,7 +243,7 @@ def test_a_round_ends_with_its_best_weights_and_then_idles(interval: int, monkey
         if self.round.closed:
             ends.setdefault(self.round.number, weights(self))
 
-    monkeypatch.setattr(activethief.RoundState, "note_epoch", remember)
+    monkeypatch.setattr(RoundState, "note_epoch", remember)
     monkeypatch.setattr(ActiveThief, "training_step", watch)
     model = fit(CONFIG, "run", *KCENTER, "--data.iterations_per_epoch", str(interval)).model
     assert bool(idle) == (interval == 5)
@@ -261,14 +263,18 @@ def test_rows_of_the_table() -> None:
     table = rows()
     assert [row["round"] for row in table] == ["0", "0", "1", "1", "2", "2"]
     assert [row["round_end"] for row in table] == ["0", "1"] * 3
-    assert [float(row["heldout_best"]) for row in table] == [0, 1] * 3
+    ends = [float(row["validation_f1"]) for row in table[1::2]]
+    best = [float(score == max(ends[: number + 1])) for number, score in enumerate(ends)]
+    assert [float(row["heldout_best"]) for row in table] == [flag for each in best for flag in (0, each)]
     # What the clone of the row was trained with; the next purchase stands in the next row.
     assert [int(row["queries"]) for row in table] == [61, 61, 132, 132, 203, 203]
     assert all(0 <= float(row["validation_f1"]) <= 1 for row in table)
     assert [bool(row["label_entropy"]) for row in table] == [True, False] * 3
     assert float(table[-1]["validation_f1"]) == pytest.approx(model.round.best_score, abs=1e-6)
     summary = json.loads(Path("run/summary.json").read_text())
-    assert summary["best_heldout"]["accuracy"] == summary["final"]["accuracy"] == float(table[-1]["accuracy"])
+    chosen = table[1::2][max(number for number, flag in enumerate(best) if flag)]
+    assert summary["best_heldout"]["accuracy"] == float(chosen["accuracy"])
+    assert summary["final"]["accuracy"] == float(table[-1]["accuracy"])
 
 
 def test_a_high_loss_puts_the_end_of_a_round_off() -> None:

@@ -124,7 +124,7 @@ class SlowActiveThief:
 
     def macro_f1(self) -> float:
         predicted = self.probabilities(self.validation).argmax(1).tolist()
-        scores = []
+        scores: list[float] = []
         for label in set(predicted) | set(self.truth):
             right = sum(guess == true == label for guess, true in zip(predicted, self.truth, strict=True))
             scores.append(2 * right / (predicted.count(label) + self.truth.count(label)))

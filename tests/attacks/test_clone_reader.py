@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -32,9 +33,9 @@ def reader(sentences: Sequence[str] = SENTENCES, **others: object) -> SentenceRe
     return made
 
 
-def clone(seed: int = 0, vocabulary: int = VOCABULARY) -> nn.Module:
+def clone(seed: int = 0) -> Any:
     torch.manual_seed(seed)
-    return build_text_classifier("text_cnn", 3, vocabulary, DIMENSION)
+    return build_text_classifier("text_cnn", 3, VOCABULARY, DIMENSION)
 
 
 @pytest.fixture
@@ -51,7 +52,9 @@ def vectors() -> str:
 def test_less_padding_gives_the_same_logits(positions: list[int]) -> None:
     made, network = reader(), clone().double().eval()
     chosen = torch.tensor(positions)
-    short, whole = made.of_pool(chosen), made.of_samples([SENTENCES[position] for position in positions])
+    sentences = [SENTENCES[position] for position in positions]
+    short, whole = made.of_pool(chosen), made.tokenizer.encode(sentences, LENGTH)
+    assert torch.equal(made.of_samples(sentences), short)
     longest = int((whole != 0).sum(dim=1).max())
     assert whole.shape == (len(positions), LENGTH)
     assert short.shape == (len(positions), min(LENGTH, longest + WIDEST_WINDOW))
@@ -65,18 +68,20 @@ def test_nearly_full_sentences_give_the_same_logits(words: int) -> None:
     # Between the longest sentence and the cut there may be room for some windows of padding, or for none.
     sentence = " ".join(["moon"] * words)
     made, network = reader([sentence, "film"]), clone().double().eval()
-    assert_close(network(made.of_pool(torch.tensor([0]))), network(made.of_samples([sentence])), rtol=0, atol=1e-14)
+    assert_close(
+        network(made.of_pool(torch.tensor([0]))), network(made.tokenizer.encode([sentence], LENGTH)), rtol=0, atol=1e-14
+    )
 
 
 def test_trimming_is_seen_where_it_cuts_into_windows() -> None:
     """The tests above can fail: one column less, and the widest window of padding alone is missing."""
     made, network = reader(["moon"]), clone().double().eval()
     with torch.no_grad():
-        for convolution in network.convolutions:  # type: ignore[union-attr]
+        for convolution in network.convolutions:
             convolution.bias.fill_(-0.01)
             convolution.weight.abs_()
-        network.embedding.weight.abs_().neg_()  # type: ignore[union-attr]
-        network.convolutions[2].bias.fill_(1.0)  # type: ignore[index]
+        network.embedding.weight.abs_().neg_()
+        network.convolutions[2].bias.fill_(1.0)
     short = made.of_pool(torch.tensor([0]))
     assert_close(network(short), network(made.of_samples(["moon"])), rtol=0, atol=1e-14)
     assert not torch.allclose(network(short[:, :-1]), network(short))
@@ -134,7 +139,7 @@ def test_a_damaged_vocabulary_is_refused() -> None:
 
 def test_vectors_are_filled_in(vectors: str) -> None:
     made = reader(vectors=vectors)
-    clones = CloneEnsemble([clone(0), clone(1)])
+    clones: Any = CloneEnsemble([clone(0), clone(1)])
     before = [member.embedding.weight.detach().clone() for member in clones.members]
     made.initialise(clones.members)
     known = [number for number, word in enumerate(made.tokenizer.words) if word in VECTORS]

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_extract.attacks import DFMS, base
+from lightning_extract.attacks import DFMS, threat_model
 from lightning_extract.attacks.stage_transitions import StageTransitions
 from lightning_extract.callbacks.query_axis import QueryAxis
 from lightning_extract.data.augmentation import random_crop_and_flip
@@ -125,7 +125,7 @@ class SlowStage:
 @pytest.mark.parametrize("access", ["soft", "hard"])
 def test_every_stage_equals_its_slow_restatement(access: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(CLASSIFIERS, "tiny", tiny_classifier)
-    monkeypatch.setattr(base, "load_victim", load_float64_victim)
+    monkeypatch.setattr(threat_model, "load_victim", load_float64_victim)
     monkeypatch.setattr(QueryAxis, "setup", use_float64)
     slow: dict[str, SlowStage] = {}
     compared: list[str] = []

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_extract.attacks import DisGUIDE, base
+from lightning_extract.attacks import DisGUIDE, threat_model
 from lightning_extract.callbacks.query_axis import QueryAxis
 from lightning_extract.data.draws import Iteration, IterationDraws, mix_seed
 from tests.float64_fit import load_float64_victim, use_float64
@@ -66,7 +66,7 @@ def slow_disguide(generator: nn.Module, clones: nn.ModuleList, victim: nn.Module
 
 @pytest.mark.parametrize("access", ["soft", "hard"])
 def test_disguide_equals_the_slow_restatement(access: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(base, "load_victim", load_float64_victim)
+    monkeypatch.setattr(threat_model, "load_victim", load_float64_victim)
     monkeypatch.setattr(QueryAxis, "setup", use_float64)
     start: dict[str, nn.Module] = {}
     training_step = DisGUIDE.training_step

@@ -106,11 +106,10 @@ def test_distances_are_of_pixels_from_0_to_1(clones: int, settings: DeepFool) ->
     found = candidates(attack, deepfool=settings).distances(indices)
 
     def logits(images: Tensor) -> Tensor:
-        answers = [member(2 * images - 1) for member in attack.clones.members]
+        answers: list[Tensor] = [member(2 * images - 1) for member in attack.clones.members]
         if len(answers) == 1:
             return answers[0]
-        mean: Tensor = sum(answer.softmax(1) for answer in answers) / len(answers)  # type: ignore[assignment]
-        return mean.log()
+        return torch.stack([answer.softmax(1) for answer in answers]).mean(0).log()
 
     assert_close(found, naive_distances(logits, pixels(POSITIONS[indices]), settings), rtol=1e-5, atol=1e-8)
     assert len(found.unique()) == 3

@@ -36,11 +36,7 @@ def text_config() -> Path:
             [THREAT + "num_classes", "unknown", THREAT + "access", "hard"],
             "num_classes is unknown, but ActiveThief's strategies compare all classes; give the number, or use Surr",
         ),
-        (["--data.pool_limit", "null"], "pool 'uniform_noise' is drawn on the fly, which leaves nothing to choose"),
-        (
-            ["--data.pool_limit", "null", "--data.pool", "synthetic_shapes"],
-            "pool 'synthetic_shapes' is drawn on the fly, which leaves nothing to choose among; set data.pool_limit",
-        ),
+        (["--data.pool_limit", "null"], "pool 'uniform_noise' is endless, which leaves nothing to choose among; set"),
         (
             ["--data.pool_limit", "230"],
             "the budget buys 156 samples to train on, but the pool of 230 has 153 of them; give a larger pool, lower",
@@ -50,13 +46,26 @@ def text_config() -> Path:
         (["--trainer.check_val_every_n_epoch", "2"], "check_val_every_n_epoch is 2, which misses the ends of rounds"),
         (
             ["--model.selection.survivors", "50"],
-            "selection.deepfool.candidates is 50, but 50 of them shall survive; set selection.survivors below it",
+            "selection.survivors is 50, which is the query budget when not given, but 50 samples are left to choose",
         ),
+        (
+            ["--model.selection.survivors", "17"],
+            "but 50 samples are left to choose among or measured, of which a round",
+        ),
+        (
+            ["--model.selection.strategies", "[uncertainty,kcenter]", "--model.selection.survivors", "128"],
+            "but 128 samples are left to choose among or measured, of which a round buys 17; set it between these",
+        ),
+        (
+            ["--model.selection.strategies", "[adversarial]", "--model.selection.deepfool.candidates", "17"],
+            "selection.deepfool.candidates is 17, but a round buys 17, so that nothing is chosen by a distance; raise",
+        ),
+        (["--model.selection.strategies", "[kcenter,kcenter]"], "['kcenter', 'kcenter']; give each once"),
         (["--model.selection.strategies", "[entropy]"], "expected one of 'random', 'uncertainty', 'kcenter', 'adversa"),
         (["--model.rounds.count", "1000"], "does not pay the 1000 rounds of rounds.count: it buys 41 samples to valid"),
         (["--model.dropout", "0.1"], "dropout is 0.1, but LeNet5 has no dropout layer; set it to null, or choose a"),
         (["--model.dropout", "1.0"], "dropout is 1.0, but it must be at least 0 and below 1"),
-        (["--model.clone_training.network", "text_cnn"], "the classifier 'text_cnn' is unknown; choose one of resnet"),
+        (["--model.clone_training.network", "text_cnn"], "network text_cnn reads text, but threat_model.medium is im"),
         (
             ["--model.clone_training.heldout_every", "150"],
             "clone_training.heldout_every is 150, but ActiveThief has none: samples to validate by are bought",
@@ -89,7 +98,10 @@ def test_an_image_of_a_pool_that_is_cut_off(capsys: Capture) -> None:
             ["--model.selection.strategies", "[adversarial,kcenter]"],
             "selection.strategies has adversarial, but DeepFool moves pixels, which sentences have not; for text use",
         ),
-        (["--model.clone_training.network", "cnn_2_1"], "the text classifier 'cnn_2_1' is unknown; choose one of te"),
+        (
+            ["--model.clone_training.network", "cnn_2_1"],
+            "the clones' network cnn_2_1 reads images, but threat_model.medium is text; change",
+        ),
         (["--model.text.sentence_length", "4"], "text.sentence_length is 4; give at least 5"),
         (
             ["--model.text.vectors", "vectors.txt", "--model.text.embedding_dim", "300"],
@@ -133,7 +145,7 @@ def test_data_of_the_other_medium(text_config: Path, capsys: Capture) -> None:
     config["data"] = {"class_path": "PoolStream", "init_args": {"dataset": "birds", "pool": "mnist5k"}}
     Path("other.yaml").write_text(yaml.safe_dump(config))
     message = complaint(capsys, "fit", "--config", "other.yaml", "--run_dir", "run")
-    assert message == "ActiveThief with medium text selects from a pool; set data.class_path to SentenceStream"
+    assert message == "the victim answers text, but PoolStream has images; use data like the victim's"
     assert nothing_was_bought()
 
 
@@ -144,5 +156,5 @@ def test_sentences_for_an_image_victim(text_config: Path, capsys: Capture) -> No
     config = yaml.safe_load(POOL_CONFIG.read_text()) | {"data": yaml.safe_load(text_config.read_text())["data"]}
     Path("other.yaml").write_text(yaml.safe_dump(config))
     message = complaint(capsys, "fit", "--config", "other.yaml", "--run_dir", "run")
-    assert message == "ActiveThief with medium images selects from a pool; set data.class_path to PoolStream"
+    assert message == "the victim answers images, but SentenceStream has text; use data like the victim's"
     assert nothing_was_bought()

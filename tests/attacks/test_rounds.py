@@ -95,12 +95,12 @@ def test_a_round_ends_after_its_most_epochs() -> None:
 
 
 def test_a_high_loss_puts_the_end_off() -> None:
-    state = RoundState(EarlyStopping(epochs=100, patience=2, restart_above=1.5))
+    state = RoundState(EarlyStopping(epochs=100, patience=3, restart_above=1.5))
     state.open_next()
-    for loss in (1.0, 2.0, 2.0, 2.0):
+    # The best score is the first; the patience is spent after three more epochs, and begins anew at a high loss only.
+    for loss in (2.0, 2.0, 1.0, 2.0, 1.0, 1.0):
         state.note_epoch(0.0, loss, weights(0.0))
         assert not state.exhausted
-    state.note_epoch(0.0, 1.4, weights(0.0))
     state.note_epoch(0.0, 1.4, weights(0.0))
     assert state.exhausted
 

@@ -127,8 +127,8 @@ class Evaluations:
     def __init__(self) -> None:
         self.attack = noise_attack(1000, batch_size=64)
         self.trainer = self.attack.trainer = stand_in_trainer(default_root_dir="run")
-        self.attack.oracle = SimpleNamespace(answered=0, referenced=0)  # type: ignore[assignment]
-        self.attack.label_counts = lambda: [3, 5]  # type: ignore[method-assign]
+        made_up = SimpleNamespace(answered=0, referenced=0, all_label_counts=lambda: [3, 5])
+        self.attack.oracle = made_up  # type: ignore[assignment]
         _, self.attack.victim_card = load_victim("lenet5_mnist5k")
         self.watchdog = CollapseWatchdog()
         self.summary = RunSummary("toy", 3, MetricsFile(Path("run"), key="iteration"), self.watchdog)
@@ -240,7 +240,7 @@ def test_state_and_clock_survive_a_checkpoint(monkeypatch: pytest.MonkeyPatch) -
 
 def test_labels_are_asked_of_every_process_since_they_are_summed() -> None:
     run, asked = Evaluations(), []
-    run.attack.label_counts = lambda: asked.append(True) or [6, 10]  # type: ignore[method-assign,func-returns-value]
+    run.attack.oracle.all_label_counts = lambda: asked.append(True) or [6, 10]  # type: ignore[method-assign,func-returns-value]
     assert run.at(100, accuracy=0.5)["label_counts"] == [6, 10]
     run.trainer.is_global_zero = False
     run.summary.on_train_end(run.trainer, run.attack)
