@@ -21,6 +21,7 @@ LAUNCHER = os.getppid()
 NO_CONCERN = (
     ".*does not have many workers.*",  # the images lie in memory
     ".*is smaller than the logging interval.*",
+    ".*`srun` command is available on your system.*",  # one process needs no srun, on a login node least of all
     ".*callbacks used to create the checkpoint need to be provided.*",  # evaluation needs none of them
     ".*Couldn't infer the batch indices.*",  # the predictions are written in order
     ".*exists and is not empty.*",  # the folder of a run that is continued
