@@ -1,4 +1,4 @@
-"""The command line: Lightning's commands with run folders and always-on callbacks, and two of our own."""
+"""The command line: Lightning's commands with run folders and always-on callbacks, and three of our own."""
 
 import sys
 from collections.abc import Sequence
@@ -15,6 +15,7 @@ commands:
   test           the same: training selects nothing by these images
   predict        writes the extracted model's answers on the test images to predictions.csv
   report         makes tables and curves from run folders
+  status         shows how far runs and sweeps are
   import-victim  makes a victim of weights that were trained elsewhere
 
 help:

@@ -18,6 +18,7 @@ from lightning_extract.errors import InputError
 from lightning_extract.extract_cli import LIGHTNING_COMMANDS, TRAINER_DEFAULTS, ExtractCLI
 from lightning_extract.parser import OneLineErrorParser, check_config_files
 from lightning_extract.reports.report import main as report_command
+from lightning_extract.reports.status import main as status_command
 from lightning_extract.victims.importing import import_victim
 
 
@@ -35,6 +36,7 @@ def import_victim_command(argv: list[str]) -> None:
 
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "report": partial(report_command, parser_class=OneLineErrorParser),
+    "status": partial(status_command, parser_class=OneLineErrorParser),
     "import-victim": import_victim_command,
 }
 

@@ -1,14 +1,20 @@
 """What the program says to people: errors and warnings of one line, from one process."""
 
+import errno
 import logging
 import os
+import re
 import sys
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import NoReturn
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities import rank_zero_only
+from safetensors import SafetensorError
 from tqdm import tqdm
 
 from lightning_extract.errors import InputError
@@ -29,6 +35,11 @@ NO_CONCERN = (
     ".*It is recommended to use `self.log.*",  # what is logged is computed over all processes
     ".*torch.distributed.nn.functional.all_gather is deprecated.*",  # by a private successor
 )
+
+# What a disk says, and what helps; everything else that goes wrong with a file is a mistake of ours.
+FULL = "free some space and give the same command again: a run continues from its last checkpoint"
+CLOSED = "permit it to this user, or choose another place"
+OF_THE_DISK = {errno.ENOSPC: FULL, errno.EDQUOT: FULL, errno.EROFS: CLOSED, errno.EACCES: CLOSED}
 
 
 def quieten() -> None:
@@ -52,6 +63,8 @@ def end_with(error: Exception) -> NoReturn:
     if complaint is None:
         raise error
     lines = str(complaint) if isinstance(complaint, InputError) else " ".join(str(complaint).split())
+    if isinstance(complaint, OSError):
+        lines = f"{complaint.filename}: {complaint.strerror}; {OF_THE_DISK[complaint.errno or 0]}"
     print(f"lightning-extract: error: {lines}", file=sys.stderr)
     sys.exit(2)
 
@@ -59,8 +72,32 @@ def end_with(error: Exception) -> NoReturn:
 def find_complaint(error: BaseException | None) -> BaseException | None:
     """The message to the user behind an exception: jsonargparse and Lightning wrap what a constructor raises."""
     while error is not None and not isinstance(error, InputError | QueryBudgetExceeded | MisconfigurationException):
+        if isinstance(error, OSError) and error.errno in OF_THE_DISK and error.filename is not None:
+            return error
         error = error.__cause__ or error.__context__
     return error
+
+
+@contextmanager
+def naming_the_file(folder: Path) -> Iterator[None]:
+    """Names the file in a complaint of the disk, which knows it only when a file is opened and not when it is written.
+
+    Args:
+        folder: Where the files are written, each as ``*.partial`` before it takes its name.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in OF_THE_DISK and error.filename is None:
+            partial = sorted(folder.rglob("*.partial"), key=lambda path: path.stat().st_mtime)
+            error.filename = str(partial[-1] if partial else folder)
+        raise
+    except SafetensorError as error:  # it says the number in words only
+        number = re.search(r"os error (\d+)", str(error))
+        code = int(number[1]) if number else 0
+        if code not in OF_THE_DISK:
+            raise
+        raise OSError(code, os.strerror(code), str(folder)) from error
 
 
 def _first_process_ends() -> bool:

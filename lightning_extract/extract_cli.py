@@ -3,6 +3,7 @@
 import inspect
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from lightning_extract.attacks.base import ExtractionAttack
 from lightning_extract.attacks.data_free import DataFreeAttack
+from lightning_extract.callbacks.answer_keeping import AnswerKeeping
 from lightning_extract.callbacks.collapse import CollapseWatchdog
 from lightning_extract.callbacks.gradient_quality import GradientQuality
 from lightning_extract.callbacks.metrics_file import MetricsFile
@@ -21,10 +23,12 @@ from lightning_extract.callbacks.predictions import PredictionFile
 from lightning_extract.callbacks.progress import QueryProgressBar
 from lightning_extract.callbacks.query_axis import QueryAxis
 from lightning_extract.callbacks.query_budget import QueryBudget
-from lightning_extract.callbacks.run_checkpoint import RunCheckpoint
+from lightning_extract.callbacks.run_checkpoint import RunCheckpoint, readable_neighbour
+from lightning_extract.callbacks.run_lock import run_lock
 from lightning_extract.callbacks.run_summary import RunSummary
 from lightning_extract.callbacks.sample_sheet import SampleSheet
 from lightning_extract.callbacks.transfer import TransferReport
+from lightning_extract.complaints import naming_the_file
 from lightning_extract.errors import InputError
 from lightning_extract.metrics.transfer_measurement import TransferMeasurement
 from lightning_extract.metrics.transfer_settings import TransferSettings
@@ -100,6 +104,9 @@ class ExtractCLI(LightningCLI):
         )
         help_text = "Checkpoint to continue or to evaluate; the run folder's last one by default."
         parser.add_argument("--ckpt_path", type=str | None, default=None, help=help_text)
+        help_text = "Keep bought answers on disk, so that a run that was killed asks nothing twice; on an accelerator "
+        help_text += "each query is copied to the CPU and waited for."
+        parser.add_argument("--keep_answers", type=bool, default=False, help=help_text)
         parser.add_lightning_class_args(CollapseWatchdog, "collapse")
         parser.add_lightning_class_args(GradientQuality, "gradient_quality")
         for key, title in GROUP_TITLES.items():
@@ -171,6 +178,8 @@ class ExtractCLI(LightningCLI):
         checkpoint = RunCheckpoint(self.run_dir / "checkpoints", filename, self.settings.checkpoint_every)
         checkpoints: list[Callback] = [] if trainer.enable_checkpointing is False else [checkpoint]
         if not attack:
+            if self.settings.keep_answers:
+                raise InputError("keep_answers is true, but this config trains a victim, which asks none; remove it")
             return checkpoints
         _refuse_unfit(trainer)
         watchdog = self.config_init[self.subcommand].collapse
@@ -178,13 +187,20 @@ class ExtractCLI(LightningCLI):
         bar = [] if trainer.enable_progress_bar is False else [QueryProgressBar(self.settings.experiment)]
         generates = isinstance(self.model, DataFreeAttack) and hasattr(self.model, "generator")
         sheets = [SampleSheet(self.settings.experiment)] if generates else []  # before the summary, which counts them
-        return [QueryBudget(), QueryAxis(), *sheets, summary, *bar, *checkpoints]
+        keeping = [AnswerKeeping()] if self.settings.keep_answers else []
+        return [*keeping, QueryBudget(), QueryAxis(), *sheets, summary, *bar, *checkpoints]
 
     # The commands, as LightningCLI calls them.
 
     def fit(self, **parts: Any) -> None:
         """Starts a run or continues the one that the folder holds, and shows people what came out."""
         self._refuse_missing_files(fitting=True)
+        # Processes that the first one has started work in its folder.
+        lock = run_lock(self.run_dir) if self.trainer.is_global_zero else nullcontext()
+        with naming_the_file(self.run_dir), lock:
+            self._fit(parts)
+
+    def _fit(self, parts: dict[str, Any]) -> None:
         last = self.run_dir / "checkpoints" / "last.ckpt"
         given = self.settings.ckpt_path
         if given in (None, "last"):
@@ -222,7 +238,8 @@ class ExtractCLI(LightningCLI):
                 raise InputError(f"{last} does not exist; run fit first, or give --run_dir or --ckpt_path")
             given = str(last)
         self._check_checkpoint(given)
-        command(**parts, ckpt_path=given)
+        with naming_the_file(self.run_dir):
+            command(**parts, ckpt_path=given)
 
     def _refuse_missing_files(self, fitting: bool) -> None:
         parts = (self.model, self.datamodule)
@@ -239,9 +256,11 @@ class ExtractCLI(LightningCLI):
         try:
             checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         except Exception as error:  # a damaged file leads the reader into every kind of error
+            other = readable_neighbour(Path(path))
+            instead = "" if other is None else f"give --ckpt_path {other}, which can be read, else "
             raise InputError(
                 f"checkpoint {path} cannot be read ({type(error).__name__}: damaged, or more than tensors); "
-                "give another or remove it"
+                f"{instead}give another or remove it"
             ) from error
         weights = checkpoint.get("state_dict") if isinstance(checkpoint, dict) else None
         if not isinstance(weights, dict) or "pytorch-lightning_version" not in checkpoint:

@@ -150,7 +150,7 @@ def test_a_file_that_is_no_config(text: str, message: str, capsys: Capture) -> N
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["fti"], "'fti' is no command; give one of fit, validate, test, predict, report, import-victim"),
+        (["fti"], "'fti' is no command; give one of fit, validate, test, predict, report, status, import-victim"),
         (["fit"], "the following arguments are required: fit.data, fit.model"),
         (["fit", "--config"], "expected one argument"),
         (["report"], "the following arguments are required: runs, out"),

@@ -29,6 +29,8 @@ MAY_IMPORT = {
         "data.draws",
         "functional",
         "metrics",
+        "oracle.answer_store",
+        "oracle.durable_file",
         "oracle.ledger",
         "bars",
         "errors",

@@ -16,7 +16,7 @@ from tests.config_files import leaves, read, the_parser
 
 SWEEPS = CONFIGS.parent / "slurm" / "sweeps"
 PUBLISHED = CONFIGS / "published" / "activethief.csv"
-FILES = sorted(SWEEPS.glob("*.txt"))
+FILES = sorted(SWEEPS.glob("activethief_*.txt"))
 
 # Sections 5 and 6 of the paper; QC is TREC.
 IMAGES = {"mnist": "mnist", "fashion_mnist": "fashion_mnist", "c10": "cifar10", "gtsrb": "gtsrb"}
@@ -71,10 +71,8 @@ def grid(sets: dict[str, str], strategies: tuple[list[str], ...], pool: str) -> 
     ]
 
 
-def test_there_are_sweeps_and_nothing_else() -> None:
+def test_there_is_a_sweep_for_each_table() -> None:
     assert [SWEEPS / f"activethief_table{table}.txt" for table in (3, 4, 5, 6)] == FILES
-    assert list(SWEEPS.iterdir()) != []
-    assert set(SWEEPS.iterdir()) == set(FILES)
 
 
 def test_all_lines_are_understood() -> None:

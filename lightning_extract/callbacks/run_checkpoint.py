@@ -1,9 +1,34 @@
 """The run folder's checkpoints."""
 
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
+
+from lightning_extract.oracle.durable_file import write_durably
+
+
+class DurableCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint beside the old one and renames it.
+
+    Lightning 2.6 writes into the system's folder for temporary files and moves it from there: on another disk
+    that is a copy over the old checkpoint, of which a kill or a full disk leaves neither.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Writes it, whole or not at all.
+
+        Raises:
+            OSError: The disk does not take it; it names the file.
+        """
+        content = BytesIO()
+        torch.save(checkpoint, content)
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        write_durably(Path(path), content.getbuffer())
 
 
 class RunCheckpoint(ModelCheckpoint):
@@ -28,6 +53,12 @@ class RunCheckpoint(ModelCheckpoint):
         )
         self.every = every
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Replaces Lightning's way of writing, unless the config names one."""
+        super().setup(trainer, pl_module, stage)
+        if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
+            trainer.strategy.checkpoint_io = DurableCheckpointIO()
+
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Saves when it is time, and when the run ends."""
         epochs = trainer.current_epoch + 1
@@ -36,3 +67,15 @@ class RunCheckpoint(ModelCheckpoint):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Nothing: Lightning would write the checkpoint of a finished run anew when it is started again."""
+
+
+def readable_neighbour(path: Path) -> Path | None:
+    """The newest other checkpoint of the same folder that can be read; None where there is none."""
+    others = [other for other in path.parent.glob("*.ckpt") if other != path and other.is_file()]
+    for other in sorted(others, key=lambda other: other.stat().st_mtime, reverse=True):
+        try:
+            torch.load(other, map_location="cpu", weights_only=True, mmap=True)
+        except Exception:  # a damaged file leads the reader into every kind of error
+            continue
+        return other
+    return None

@@ -125,6 +125,7 @@ class RunSummary(Callback):
                 "spent": ledger.spent,
                 "by_phase": ledger.by_phase,
                 "answered": oracle.answered,
+                "from_store": oracle.from_store,
                 "after_stop": after_stop,
                 "reference": referenced,
                 "prior": sum(run["queries"] for run in getattr(attack, "start_from", [])),

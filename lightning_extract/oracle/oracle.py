@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from lightning_extract.errors import InputError
 from lightning_extract.functional.distributed import all_reduce_sum
 from lightning_extract.functional.precision import full_float32
+from lightning_extract.oracle.answer_store import AnswerStore, digests_of
 from lightning_extract.oracle.image_queries import HIGHEST_PIXEL, LOWEST_PIXEL
 from lightning_extract.oracle.ledger import QueryLedger
 from lightning_extract.oracle.queries import Queries, Samples
@@ -33,7 +34,9 @@ class VictimOracle:
         chunk_size: Largest number of samples in one forward pass of the victim.
 
     Attributes:
-        answered: Samples of the global batch that the victim truly answered for queries.
+        answered: Samples of the global batch that the victim truly answered for queries; with a store over the whole
+            life of a run, also what was bought after the checkpoint that it goes on from.
+        from_store: Samples of the global batch that were charged and answered by the store, in this process's life.
         referenced: Samples of this process's share answered for evaluation and diagnostics, never charged.
         label_counts: How often the victim's top-1 label in charged answers of this process was each class, int64
             ``(K,)`` on the victim's device.
@@ -57,9 +60,11 @@ class VictimOracle:
         self.world_size = world_size
         self.chunk_size = chunk_size
         self.answered = 0
+        self.from_store = 0
         self.referenced = 0
         self.label_counts = torch.zeros(num_classes, dtype=torch.int64)
         self._free = False
+        self._store: AnswerStore | None = None
         self._checked_phases: set[str] = set()
         self._pending_checks: dict[str, Tensor] = {}
 
@@ -69,6 +74,16 @@ class VictimOracle:
         self.queries.to(device)
         self.label_counts = self.label_counts.to(device)
         return self
+
+    def keep_answers(self, store: AnswerStore) -> None:
+        """From here on each sample is asked once: its answer is stored, and comes from there when it is bought again.
+
+        The account charges both. Of a batch that is stored in part only the rest passes the victim, whose answers may
+        then differ from those of the whole batch in the last digits of float32. Processes do not see what the others
+        buy, until a run goes on.
+        """
+        self._store = store
+        self.answered = max(self.answered, store.asked)
 
     def query(self, samples: Samples, phase: str, total: int | None = None) -> Tensor:
         """Buys the victim's answers; charged before they are computed.
@@ -99,15 +114,39 @@ class VictimOracle:
             self.referenced += len(samples)
         else:
             self.ledger.charge(total, phase)
-        logits = self._forward(samples)
-        self.answered += 0 if self._free else total
-        self._verify("answers", logits.isfinite().all(), logits, phase, at_once=first)
+        asked = total
+        if self._store is None or self._free:
+            answers, labels = self._ask(samples, phase, at_once=first)
+        else:
+            answers, asked = self._complete(self._store, samples, phase)
+            labels = answers if self.access == "hard" else answers.argmax(dim=1)
         self._checked_phases.add(phase)
-        labels = logits.argmax(dim=1)
         if not self._free:
+            self.answered += asked
+            self.from_store += total - asked
             # Unlike a bincount it does not wait for an accelerator.
             self.label_counts.scatter_add_(0, labels, torch.ones_like(labels))
-        return logits.softmax(dim=1) if self.access == "soft" else labels
+        return answers
+
+    def _ask(self, samples: Samples, phase: str, at_once: bool) -> tuple[Tensor, Tensor]:
+        """The victim's answers as the attacker sees them, and its labels."""
+        logits = self._forward(samples)
+        self._verify("answers", logits.isfinite().all(), logits, phase, at_once)
+        labels = logits.argmax(dim=1)
+        return (logits.softmax(dim=1) if self.access == "soft" else labels), labels
+
+    def _complete(self, store: AnswerStore, samples: Samples, phase: str) -> tuple[Tensor, int]:
+        """Answers from the store after the victim has given it those that it lacks; samples asked by all processes."""
+        digests = digests_of(samples)
+        missing = store.missing(digests)
+        if missing:
+            whole = len(missing) == len(samples)
+            new = samples if whole else _pick(samples, missing)
+            # A broken answer would be kept for good.
+            answers, _ = self._ask(new, phase, at_once=True)
+            store.add([digests[position] for position in missing], answers)
+        asked = all_reduce_sum(torch.tensor(len(missing), device=self.label_counts.device))
+        return store.answers(digests).to(self.label_counts.device), int(asked)
 
     def all_label_counts(self) -> list[int]:
         """``label_counts`` over all processes, which must call this together."""
@@ -210,6 +249,10 @@ class VictimOracle:
                 raise InputError(_complaint(kind, f'from {low:g} to {high:g} (phase "{phase}")'))
             return
         self._pending_checks[kind] = self._pending_checks.get(kind, torch.ones_like(passed)) & passed
+
+
+def _pick(samples: Samples, positions: list[int]) -> Samples:
+    return samples[positions] if isinstance(samples, Tensor) else [samples[position] for position in positions]
 
 
 def _complaint(kind: str, found: str) -> str:

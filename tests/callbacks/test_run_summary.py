@@ -50,6 +50,7 @@ def test_the_account_of_a_run(run: Path) -> None:
         "prior": 0,
         "by_phase": {"clone": 960},
         "answered": 960,
+        "from_store": 0,
         "after_stop": 0,
         # Each test image once, however often clones are compared with it, and the images of the sample sheet.
         "reference": 1000 + 64,
@@ -127,7 +128,7 @@ class Evaluations:
     def __init__(self) -> None:
         self.attack = noise_attack(1000, batch_size=64)
         self.trainer = self.attack.trainer = stand_in_trainer(default_root_dir="run")
-        made_up = SimpleNamespace(answered=0, referenced=0, all_label_counts=lambda: [3, 5])
+        made_up = SimpleNamespace(answered=0, from_store=0, referenced=0, all_label_counts=lambda: [3, 5])
         self.attack.oracle = made_up  # type: ignore[assignment]
         _, self.attack.victim_card = load_victim("lenet5_mnist5k")
         self.watchdog = CollapseWatchdog()

@@ -1,0 +1,155 @@
+"""A disk that fills up, and checkpoints that are damaged."""
+
+import csv
+import os
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+import torch
+from safetensors import SafetensorError
+
+from lightning_extract.callbacks.run_checkpoint import DurableCheckpointIO, readable_neighbour
+from lightning_extract.cli import main
+from lightning_extract.complaints import find_complaint, naming_the_file
+from lightning_extract.oracle.durable_file import write_durably
+from tests.command_line import complaint
+from tests.miniature import CONF, fit
+from tests.state import assert_same_state, final_state
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Lightning's use of jsonargparse
+
+FIT = ("fit", "--config", str(CONF / "disguide.yaml"), "--run_dir", "run")
+REMEDY = "free some space and give the same command again: a run continues from its last checkpoint"
+Capture = pytest.CaptureFixture[str]
+
+
+def full_disk() -> OSError:
+    return OSError(28, "No space left on device")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an uninterrupted run."""
+    with pytest.MonkeyPatch.context() as context:
+        context.setattr("sys.argv", ["lightning-extract"])
+        folder = tmp_path_factory.mktemp("runs") / "whole"
+        fit(CONF / "disguide.yaml", str(folder))
+        return folder
+
+
+def goes_on(whole: Path) -> None:
+    """The last good checkpoint can be read, and the run ends as if nothing had been."""
+    assert not list(Path("run/checkpoints").glob("*.partial"))
+    assert torch.load("run/checkpoints/last.ckpt", weights_only=True)["attack"]["iterations_done"] == 4
+    main([*FIT])
+    assert_same_state(final_state(Path("run")), final_state(whole))
+    assert Path("run/metrics.csv").read_text() == (whole / "metrics.csv").read_text()
+
+
+# An epoch writes two files, and each is synchronised with its folder.
+@pytest.mark.parametrize(("good", "file"), [(4, "512.ckpt"), (6, "last.ckpt")])
+def test_a_disk_that_is_full_for_a_checkpoint(good: int, file: str, whole: Path, capsys: Capture) -> None:
+    fsync, calls = os.fsync, []
+
+    def fill_up(number: int) -> None:
+        calls.append(number)
+        if len(calls) > good:
+            raise full_disk()
+        fsync(number)
+
+    with patch("os.fsync", fill_up):
+        message = complaint(capsys, *FIT)
+    assert message.endswith(f"/run/checkpoints/{file}: No space left on device; {REMEDY}")
+    goes_on(whole)
+
+
+def test_a_disk_that_is_full_for_the_table(whole: Path, capsys: Capture) -> None:
+    write, rows = csv.DictWriter.writerow, []
+
+    def fill_up(self: "csv.DictWriter[str]", row: dict[str, Any]) -> object:
+        rows.append(row)
+        if len(rows) > 3:  # the first evaluation writes two, with the columns' names
+            raise full_disk()
+        return write(self, row)
+
+    with patch.object(csv.DictWriter, "writerow", fill_up):
+        assert complaint(capsys, *FIT) == f"run/metrics.partial: No space left on device; {REMEDY}"
+    goes_on(whole)
+
+
+def test_a_disk_that_is_full_for_the_summary(whole: Path, capsys: Capture) -> None:
+    write, texts = Path.write_text, []
+
+    def fill_up(self: Path, text: str) -> int:
+        texts.append(self.name)
+        if texts.count("summary.partial") > 1:
+            write(self, text[:10])
+            raise full_disk()
+        return write(self, text)
+
+    with patch.object(Path, "write_text", fill_up):
+        assert complaint(capsys, *FIT) == f"run/summary.partial: No space left on device; {REMEDY}"
+    goes_on(whole)
+
+
+def test_a_damaged_checkpoint_beside_a_good_one(capsys: Capture) -> None:
+    main([*FIT, "--trainer.max_epochs", "1"])
+    last, other = Path("run/checkpoints/last.ckpt"), Path("run/checkpoints/256.ckpt")
+    last.write_bytes(last.read_bytes()[:2000])
+    message = complaint(capsys, *FIT)
+    assert message.startswith("checkpoint run/checkpoints/last.ckpt cannot be read (")
+    assert message.endswith(
+        "give --ckpt_path run/checkpoints/256.ckpt, which can be read, else give another or remove it"
+    )
+    main([*FIT, "--ckpt_path", str(other), "--trainer.max_epochs", "2"])
+    assert torch.load(last, weights_only=True)["attack"]["iterations_done"] == 8
+
+
+def test_the_newest_that_can_be_read() -> None:
+    for age, name in enumerate(("new.ckpt", "old.ckpt", "broken.ckpt", "last.ckpt")):
+        torch.save({"age": age}, name)
+        os.utime(name, (1000 - age, 1000 - age))
+    Path("new.ckpt").write_bytes(b"PK")
+    Path("broken.ckpt").write_bytes(b"")
+    assert readable_neighbour(Path("last.ckpt")) == Path("old.ckpt")
+    Path("old.ckpt").unlink()
+    assert readable_neighbour(Path("last.ckpt")) is None
+
+
+def test_a_checkpoint_replaces_the_old_one_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "a.ckpt"
+    DurableCheckpointIO().save_checkpoint({"value": torch.ones(3)}, path)
+    with patch("os.fsync", side_effect=full_disk()), pytest.raises(OSError, match="No space left"):
+        DurableCheckpointIO().save_checkpoint({"value": torch.zeros(3)}, path)
+    assert torch.load(path, weights_only=True)["value"].tolist() == [1, 1, 1]
+    assert [file.name for file in path.parent.iterdir()] == ["a.ckpt"]
+
+
+def test_what_a_disk_says() -> None:
+    for error in (
+        OSError(13, "Permission denied", "a"),
+        OSError(122, "Disk quota exceeded", "a"),
+        OSError(30, "", "a"),
+    ):
+        assert find_complaint(RuntimeError("wrapped")) is None
+        wrapped = RuntimeError("wrapped")
+        wrapped.__cause__ = error
+        assert find_complaint(wrapped) is error
+    assert find_complaint(OSError(2, "No such file or directory", "a")) is None, "that is a mistake of ours"
+
+
+def test_what_safetensors_says_of_a_disk() -> None:
+    full = SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+    with pytest.raises(OSError, match=r"\[Errno 28\] No space left on device: 'run'"), naming_the_file(Path("run")):
+        raise full
+    with pytest.raises(SafetensorError, match="header"), naming_the_file(Path("run")):
+        raise SafetensorError("header too small")
+
+
+def test_a_file_that_is_known_keeps_its_name() -> None:
+    Path("metrics.partial").touch()
+    full = patch("os.fsync", side_effect=full_disk())
+    with full, pytest.raises(OSError, match=r"No space left on device: 'other.bin'"), naming_the_file(Path()):
+        write_durably(Path("other.bin"), b"")
