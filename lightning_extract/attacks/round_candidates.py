@@ -76,7 +76,8 @@ class RoundCandidates:
         return gather_shares(found.to(attack.device), len(indices)).cpu()
 
     def _logits(self, pixels: Tensor) -> Tensor:
-        logits = self._attack.clone_logits(2 * pixels - 1)
+        # Not as compiled: such a network frees its graph at the first of DeepFool's backward passes.
+        logits = self._attack.clones.forward(2 * pixels - 1)
         # The logarithm of the vote has the differences of logits, but vanishes where a clone is certain.
         return logits[0] if len(logits) == 1 else self._attack.vote(logits).clamp_min(PROBABILITY_FLOOR).log()
 
