@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from lightning_extract.attacks import ExtractionAttack
+from lightning_extract.errors import InputError
+from lightning_extract.functional.precision import begin_momenta
 from lightning_extract.oracle import VictimOracle
 from lightning_extract.victims.loading import load_victim
 from tests.miniature import ATTACKS, config_of, fit
@@ -55,13 +57,62 @@ def test_the_summary_names_the_precision() -> None:
         assert all(0 <= float(row["agreement"]) <= 1 for row in csv.DictReader(file))
 
 
+SCALED = json.dumps(
+    {
+        "class_path": "lightning.pytorch.plugins.MixedPrecision",
+        "init_args": {"precision": "16-mixed", "device": "cpu"},
+    }
+)
+
+
+@pytest.mark.slow
+@every_attack
+def test_half_precision_scales_every_loss(attack: type[ExtractionAttack]) -> None:
+    """By a plugin, since Lightning turns 16-mixed on a CPU into bf16-mixed, which needs no scaler."""
+    cli = fit(config_of(attack), "run", "--trainer.plugins", SCALED)
+    scaler = cli.trainer.precision_plugin.scaler
+    assert json.loads(Path("run/summary.json").read_text())["precision"] == "16-mixed"
+    assert scaler.get_scale() > 1
+    assert scaler.state_dict()["_growth_tracker"] > 0  # steps without overflow
+    assert cli.model.finished
+    for parameter in cli.model.parameters():
+        assert parameter.dtype == torch.float32
+        assert parameter.isfinite().all()
+
+
+def test_a_skipped_first_step_leaves_no_momentum() -> None:
+    weight = torch.nn.Parameter(torch.ones(3))
+    optimizer = torch.optim.SGD([weight], lr=0.1, momentum=0.9, fused=True)
+    scaler = torch.amp.GradScaler("cpu")
+    scaler.scale(weight.sum() * torch.inf).backward()
+    begin_momenta(optimizer)
+    scaler.step(optimizer)
+    assert optimizer.state[weight]["momentum_buffer"].tolist() == [0.0] * 3
+    assert weight.tolist() == [1.0] * 3
+
+
+def test_16_true_is_refused_before_a_query() -> None:
+    with pytest.raises(InputError, match="precision 16-true is not supported; use 32-true, bf16-mixed or 16-mixed"):
+        fit(config_of(ATTACKS[0]), "run", "--trainer.precision", "16-true")
+
+
+@pytest.mark.slow
+@every_attack
+def test_clones_in_channels_last_learn_the_same(attack: type[ExtractionAttack]) -> None:
+    assert_learn_the_same(attack, "--model.clone_training.channels_last", "true")
+
+
 @pytest.mark.slow
 @every_attack
 def test_compiled_clones_learn_the_same(attack: type[ExtractionAttack]) -> None:
-    for run_dir, compiled in (("plain", "false"), ("compiled", "true")):
-        fit(config_of(attack), run_dir, "--model.clone_training.compile", compiled)
-    plain, compiled_state = final_state(Path("plain")), final_state(Path("compiled"))
-    assert compiled_state["attack"]["ledger"] == plain["attack"]["ledger"]
-    assert compiled_state["state_dict"].keys() == plain["state_dict"].keys()
+    assert_learn_the_same(attack, "--model.clone_training.compile", "true")
+
+
+def assert_learn_the_same(attack: type[ExtractionAttack], *arguments: str) -> None:
+    fit(config_of(attack), "plain")
+    fit(config_of(attack), "other", *arguments)
+    plain, other = final_state(Path("plain")), final_state(Path("other"))
+    assert other["attack"]["ledger"] == plain["attack"]["ledger"]
+    assert other["state_dict"].keys() == plain["state_dict"].keys()
     for name, value in plain["state_dict"].items():  # other kernels round otherwise
-        torch.testing.assert_close(compiled_state["state_dict"][name], value, rtol=0.05, atol=0.05)
+        torch.testing.assert_close(other["state_dict"][name], value, rtol=0.05, atol=0.05)

@@ -5,11 +5,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from lightning_extract.errors import InputError
 from lightning_extract.functional.distributed import all_reduce_sum
-from lightning_extract.networks import CloneEnsemble
+from lightning_extract.networks import CloneEnsemble, MovingAverage
 
 
 class AveragedClones(nn.Module):
@@ -37,7 +36,7 @@ class AveragedClones(nn.Module):
             if not 0 <= momentum < 1:
                 raise InputError(f"averages are {list(momenta)}; give momenta of at least 0 and below 1")
         self.momenta = tuple(momenta)
-        self.averages = nn.ModuleList(_average(clones, momentum) for momentum in momenta)
+        self.averages = nn.ModuleList(MovingAverage(clones, momentum) for momentum in momenta)
         self.restart()
 
     def restart(self) -> None:
@@ -45,7 +44,7 @@ class AveragedClones(nn.Module):
         self.chosen, self.best_score = -1, 0.0
         self.best: dict[str, Tensor] = {}
         for average in self._models:
-            average.n_averaged.zero_()
+            average.restart()
 
     def update_parameters(self, clones: CloneEnsemble) -> None:
         """Takes the clones of this iteration into every average."""
@@ -71,7 +70,7 @@ class AveragedClones(nn.Module):
         Returns:
             Metrics: the best score of today, the momentum that it belongs to, and whether none before was better.
         """
-        updated = [position for position, average in enumerate(self._models) if int(average.n_averaged)]
+        updated = [position for position, average in enumerate(self._models) if average.begun]
         candidates = [-1, *updated]
         weight = next(clones.parameters())
         hits = torch.zeros(len(candidates), num_classes, device=weight.device)
@@ -101,8 +100,8 @@ class AveragedClones(nn.Module):
         return clones if candidate < 0 else self._models[candidate].module
 
     @property
-    def _models(self) -> list[AveragedModel]:
-        return [average for average in self.averages if isinstance(average, AveragedModel)]
+    def _models(self) -> list[MovingAverage]:
+        return [average for average in self.averages if isinstance(average, MovingAverage)]
 
     def selection_state(self) -> dict[str, Any]:
         """What was selected, for a checkpoint; the averages themselves are parameters."""
@@ -112,8 +111,3 @@ class AveragedClones(nn.Module):
         """Restores it onto a device."""
         self.chosen, self.best_score = state["chosen"], state["best_score"]
         self.best = {name: value.to(device) for name, value in state["best"].items()}
-
-
-def _average(clones: CloneEnsemble, momentum: float) -> AveragedModel:
-    moving = get_ema_multi_avg_fn(momentum)  # type: ignore[no-untyped-call]
-    return AveragedModel(clones, multi_avg_fn=moving, use_buffers=True).requires_grad_(False)

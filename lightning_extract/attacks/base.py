@@ -22,9 +22,9 @@ from lightning_extract.errors import InputError
 from lightning_extract.functional.distributed import gather_shares
 from lightning_extract.functional.logits import soft_vote
 from lightning_extract.functional.losses import answer_loss
+from lightning_extract.functional.precision import begin_momenta
 from lightning_extract.metrics import QueriesToAccuracy
-from lightning_extract.networks import CloneEnsemble, build_classifier
-from lightning_extract.networks.batch_norm import synchronise_batch_norm
+from lightning_extract.networks import CloneEnsemble, build_classifier, synchronise_batch_norm
 from lightning_extract.oracle import QueryLedger, Samples, VictimOracle
 from lightning_extract.victims.card import Card
 from lightning_extract.victims.loading import describe_missing_victim
@@ -127,6 +127,8 @@ class ExtractionAttack(LightningModule, ABC):
     def update(self, optimizer: LightningOptimizer, loss: Tensor) -> None:
         """One optimizer step on a loss; leaves no gradient behind."""
         self.manual_backward(loss)
+        if getattr(self.trainer.precision_plugin, "scaler", None):
+            begin_momenta(optimizer.optimizer)
         optimizer.step()
         optimizer.zero_grad()
         torch.clear_autocast_cache()  # else the next step of this iteration could compute with the old weights
@@ -166,10 +168,8 @@ class ExtractionAttack(LightningModule, ABC):
                 self.clone_loss(logits, answers) if len(inputs) else logits.sum()
                 for logits in self.clone_logits(inputs)
             ]
-            loss = torch.stack(losses).sum() * weight
-            self.update(optimizer, loss)
-        mean = loss.detach() / len(self.clones)
-        self.clone_loss_mean.update(mean)
+            self.update(optimizer, loss := torch.stack(losses).sum() * weight)
+        self.clone_loss_mean.update(mean := loss.detach() / len(self.clones))
         return mean
 
     def clone_loss(self, logits: Tensor, answers: Tensor) -> Tensor:

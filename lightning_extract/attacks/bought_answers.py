@@ -27,7 +27,7 @@ class BoughtAnswers:
     def of(self, indices: Tensor) -> Tensor:
         """Answers by the number of their purchase, ``(n,)`` to ``(n, K)`` or ``(n,)``."""
         assert self.answers is not None
-        return self.answers[indices.to(self.answers.device)]
+        return self.answers[indices.to(self.answers.device, non_blocking=True)]
 
     @property
     def labels(self) -> Tensor:

@@ -5,9 +5,8 @@ from typing import Literal
 
 import torch
 from lightning.pytorch.cli import OptimizerCallable
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import SGD, Adam
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from lightning_extract.attacks.class_discovery import copy_outputs
 from lightning_extract.attacks.data_free import DataFreeAttack
@@ -23,7 +22,7 @@ from lightning_extract.attacks.threat_model import ThreatModel
 from lightning_extract.data.draws import Iteration
 from lightning_extract.errors import InputError
 from lightning_extract.functional.losses import pairwise_disagreement_loss
-from lightning_extract.networks import CloneEnsemble
+from lightning_extract.networks import CloneEnsemble, MovingAverage
 
 
 class DualStudents(DataFreeAttack):
@@ -85,9 +84,9 @@ class DualStudents(DataFreeAttack):
         )  # fmt: skip
         self.generator_input = generator_input
         if averaging.every:
-            self.averaged_clones = self._average_of(self.clones)
+            self.averaged_clones = MovingAverage(self.clones, averaging.momentum)
         if averaging.every and averaging.generator:
-            self.averaged_generator = self._average_of(self.generator)
+            self.averaged_generator = MovingAverage(self.generator, averaging.momentum)
 
     def generator_loss(self, pre_activation: Tensor) -> Tensor:
         """Minus the mean difference of the students' logits."""
@@ -133,8 +132,3 @@ class DualStudents(DataFreeAttack):
             logits = self.classes.visible(self.averaged_clones(inputs.to(self.dtype)))
             models += [self.vote(logits[:1]), self.vote(logits)]
         return models
-
-    def _average_of(self, network: nn.Module) -> AveragedModel:
-        moving = get_ema_multi_avg_fn(self.averaging.momentum)  # type: ignore[no-untyped-call]
-        average = AveragedModel(network, multi_avg_fn=moving, use_buffers=True)
-        return average.requires_grad_(False)

@@ -66,7 +66,8 @@ class RoundCandidates:
         share = self.positions[self._process.share(indices)]
 
         def pixels(chosen: Tensor) -> Tensor:
-            return (self._reader.of_pool(share[chosen]).to(attack.device).to(attack.dtype) + 1) / 2
+            images = self._reader.of_pool(share[chosen]).to(attack.device, non_blocking=True)
+            return (images.to(attack.dtype) + 1) / 2
 
         attack.clones.eval()
         hidden = attack.trainer.progress_bar_callback is None or not attack.trainer.is_global_zero
@@ -100,7 +101,7 @@ def pool_probabilities(attack: ExtractionAttack, reader: Reader, draws: Iteratio
     """The extracted model's probabilities for samples of a pool, ``(n, K)``; each process computes a share."""
     attack.clones.eval()
     share = [
-        attack.vote(attack.clone_logits(reader.of_pool(batch).to(attack.device)))
+        attack.vote(attack.clone_logits(reader.of_pool(batch).to(attack.device, non_blocking=True)))
         for batch in torch.split(draws.share(positions), PREDICTION_BATCH)
     ]
     return gather_shares(torch.cat(share), len(positions))

@@ -63,7 +63,7 @@ def auto_augment(images: Tensor, draws: IterationDraws) -> Tensor:
     """
     if images.shape[1] not in (1, 3):
         raise InputError(f"AutoAugment takes images of 1 or 3 channels, not {images.shape[1]}; choose such a data set")
-    numbers = (draws.uniform(len(images) * draws.world_size, 5).cpu().double() + 1) / 2
+    numbers = (draws.uniform_on_host(len(images) * draws.world_size, 5).double() + 1) / 2
     chosen = (numbers[:, 0] * len(POLICY)).long()
     applied = numbers[:, 1:3] < SLOT_PROBABILITIES[chosen]
     operations = SLOT_OPERATIONS[chosen].where(applied, NOTHING)

@@ -63,6 +63,7 @@ class IterationDraws:
         self.rank, self.world_size, self.device = rank, world_size, device
         self.python = random.Random(seed)
         self._torch = torch.Generator(device).manual_seed(seed)
+        self._host = self._torch if device.type == "cpu" else torch.Generator().manual_seed(seed)
 
     def share(self, batch: Batch) -> Batch:
         """The slice of a global batch that belongs to this process."""
@@ -79,6 +80,10 @@ class IterationDraws:
     def uniform(self, count: int, *shape: int) -> Tensor:
         """Numbers uniform in [-1, 1) for a global batch of ``count``: this process's ``(count / ranks, *shape)``."""
         return self.share(torch.rand(count, *shape, generator=self._torch, device=self.device)) * 2 - 1
+
+    def uniform_on_host(self, count: int, *shape: int) -> Tensor:
+        """The same on the CPU, for numbers by which it decides what to launch: reading them stalls an accelerator."""
+        return self.share(torch.rand(count, *shape, generator=self._host)) * 2 - 1
 
     def directions(self, directions: int, shape: torch.Size) -> Iterator[Tensor]:
         """Directions of length 1 for each sample of a share ``(B, ...)``, as many times as asked, one after another."""

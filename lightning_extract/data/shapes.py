@@ -138,7 +138,7 @@ def render_shapes(
     images = torch.empty(len(positions), channels, image_size, image_size, dtype=torch.uint8, device=device)
     chunk = max(1, CHUNK_PIXELS // (settings.canvas + settings.largest) ** 2)
     for target, part in zip(torch.split(images, chunk), torch.split(positions, chunk), strict=True):
-        draws = ShapeDraws(*(numbers.to(device) for numbers in draw_shapes(settings, part)))
+        draws = ShapeDraws(*(numbers.to(device, non_blocking=True) for numbers in draw_shapes(settings, part)))
         target.copy_(_shrink(_paint(settings, draws), settings.blur, image_size, channels))
     return images
 
@@ -149,7 +149,7 @@ def _paint(settings: SyntheticShapes, draws: ShapeDraws) -> Tensor:
     # A patch has the size of the largest shape, whatever the shape's own: it may reach beyond the canvas.
     side = settings.canvas + settings.largest - 1
     sizes = settings.largest - settings.smallest + 1
-    masks = _masks(settings.smallest, settings.largest).to(device)
+    masks = _masks(settings.smallest, settings.largest, device)
     mask = (draws.kind * sizes + draws.height - settings.smallest) * sizes + draws.width - settings.smallest
     patch = torch.arange(settings.largest, device=device)
     offsets = (patch[:, None] * side + patch).flatten()
@@ -164,7 +164,7 @@ def _paint(settings: SyntheticShapes, draws: ShapeDraws) -> Tensor:
 
 
 @lru_cache(maxsize=4)
-def _masks(smallest: int, largest: int) -> Tensor:
+def _masks(smallest: int, largest: int, device: torch.device) -> Tensor:
     """Which pixels of a patch a shape covers: bool ``(kinds * heights * widths, largest * largest)``."""
     sizes = torch.arange(smallest, largest + 1)
     height, width = sizes.view(-1, 1, 1, 1), sizes.view(1, -1, 1, 1)
@@ -176,7 +176,7 @@ def _masks(smallest: int, largest: int) -> Tensor:
     # From one or two pixels in the first row to all in the last.
     triangle = inside & (across.abs() * (height - 1) <= row * (width - 1) + height - 1)
     kinds = {"rectangle": inside, "circle": ellipse, "triangle": triangle, "ellipse": ellipse}
-    return torch.stack([kinds[kind] for kind in KINDS]).view(-1, largest * largest)
+    return torch.stack([kinds[kind] for kind in KINDS]).view(-1, largest * largest).to(device)
 
 
 def _pack(colour: Tensor) -> Tensor:

@@ -1,9 +1,10 @@
-"""Full float32, whatever the run's precision."""
+"""What mixed precision must not touch: full float32, and the first momenta."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from torch.optim import Optimizer
 
 
 @contextmanager
@@ -23,3 +24,16 @@ def full_float32(device_type: str) -> Iterator[None]:
     finally:
         for part, precision in zip(backends, before, strict=True):
             part.fp32_precision = precision
+
+
+def begin_momenta(optimizer: Optimizer) -> None:
+    """Gives parameters of fused SGD that have a gradient but no momentum yet one of zero.
+
+    The scaler lets an optimizer skip a step whose gradients overflow, as the first ones often do. When fused SGD skips
+    its very first, torch leaves the momenta in memory that nobody has written, and the next step adds them up.
+    """
+    for group in optimizer.param_groups:
+        if group.get("fused") and group.get("momentum"):
+            for parameter in group["params"]:
+                if parameter.grad is not None and optimizer.state[parameter].get("momentum_buffer") is None:
+                    optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter.grad)

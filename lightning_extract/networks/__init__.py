@@ -17,6 +17,7 @@ from .generator import DFMEGenerator
 from .head import classification_head
 from .knockoff_lenet import KnockoffLeNet
 from .lenet import LENET5_HALF_WIDTHS, LENET5_WIDTHS, LeNet5
+from .moving_average import MovingAverage
 from .resnet8x import RESNET18_BLOCKS, RESNET34_BLOCKS, ResNet8x
 from .resnet20 import ResNet20
 from .text_cnn import TextCNN
@@ -35,6 +36,7 @@ __all__ = [
     "DFMEGenerator",
     "KnockoffLeNet",
     "LeNet5",
+    "MovingAverage",
     "ResNet8x",
     "ResNet20",
     "TextCNN",

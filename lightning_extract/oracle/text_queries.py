@@ -58,7 +58,7 @@ class TextQueries:
 
     def encode(self, samples: Sequence[str]) -> Tensor:
         """Word numbers ``(B, length)``, which the victim's network takes."""
-        return self._tokenizer.encode(samples, self._length).to(self._device)
+        return self._tokenizer.encode(samples, self._length).to(self._device, non_blocking=True)
 
     def probe(self) -> Sequence[str]:
         """One short sentence."""
