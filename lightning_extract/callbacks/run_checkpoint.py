@@ -9,7 +9,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from lightning_extract.oracle.durable_file import write_durably
+from lightning_extract.durable_file import write_durably
 
 
 class DurableCheckpointIO(TorchCheckpointIO):

@@ -3,14 +3,18 @@
 import random
 from pathlib import Path
 from typing import Literal
+from zlib import crc32
 
 import psutil
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor
 
+from lightning_extract.durable_file import write_durably
 from lightning_extract.errors import InputError
 
+CHECKSUM = "crc32"  # in the metadata of a segment: its images and answers, in the order of their names
 ReplayDtype = Literal["float32", "bfloat16", "float16", "uint8"]
 
 
@@ -73,7 +77,7 @@ class ReplayBuffer:
 
     def read(self, positions: list[int], device: torch.device) -> tuple[Tensor, Tensor]:
         """Samples as float32 pixels in [-1, 1] and their answers, on the given device."""
-        index = torch.tensor(positions, device=self.device)
+        index = torch.tensor(positions).to(self.device, non_blocking=True)
         images, answers = self._images[index].to(device, non_blocking=True), self._answers[index]
         return self._unpack(images), answers.to(device, non_blocking=True)
 
@@ -89,9 +93,8 @@ class ReplayBuffer:
         folder.mkdir(parents=True, exist_ok=True)
         slots = torch.arange(start, self.added, device=self.device) % self.size
         segment = {"images": self._images[slots].cpu(), "answers": self._answers[slots].cpu()}
-        partial = folder / "segment.partial"
-        save_file(segment, partial)
-        partial.rename(folder / f"{start:012d}_{self.added:012d}.safetensors")
+        content = save(segment, {CHECKSUM: str(_checksum(segment))})
+        write_durably(folder / f"{start:012d}_{self.added:012d}.safetensors", content)
         # Of two consecutive checkpoints the older must stay loadable until the newer is on disk.
         oldest_of_last_save = max(0, self._saved - self.size)
         for path, _, stop in _segments(folder):
@@ -103,14 +106,14 @@ class ReplayBuffer:
         """Restores the ring as it was after ``added`` samples; later segments are deleted.
 
         Raises:
-            InputError: A segment is missing or does not fit this ring.
+            InputError: A segment is missing, damaged, or does not fit this ring.
         """
         position = max(0, added - self.size)
         for path, start, stop in _segments(folder):
             if stop > added:
                 path.unlink(missing_ok=True)  # every process reads the folder, one of them is first
             elif start <= position < stop:
-                segment = load_file(path)
+                segment = _read_segment(path)
                 slots = torch.arange(position, stop, device=self.device) % self.size
                 if not self._fits(segment):
                     raise InputError(f"replay segment {path} holds other samples than this run; start a new run folder")
@@ -148,6 +151,25 @@ class ReplayBuffer:
                 f"{free / 1e9:.1f} GB are free on {self.device}; "
                 "lower replay.size, or choose replay.dtype uint8 or another replay.device"
             )
+
+
+def _read_segment(path: Path) -> dict[str, Tensor]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            segment = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (it is no dictionary)
+            expected = (file.metadata() or {}).get(CHECKSUM)
+    except SafetensorError as error:
+        raise InputError(f"replay segment {path} is damaged ({error}); restore it or start a new run folder") from error
+    if str(_checksum(segment)) != expected:
+        raise InputError(f"replay segment {path} is damaged (wrong checksum); restore it or start a new run folder")
+    return segment
+
+
+def _checksum(segment: dict[str, Tensor]) -> int:
+    check = 0
+    for name in sorted(segment):
+        check = crc32(segment[name].contiguous().view(torch.uint8).numpy().data, check)
+    return check
 
 
 def _segments(folder: Path) -> list[tuple[Path, int, int]]:

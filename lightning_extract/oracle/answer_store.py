@@ -12,13 +12,15 @@ from zlib import crc32
 import torch
 from torch import Tensor
 
+from lightning_extract.durable_file import write_durably
 from lightning_extract.errors import InputError
-from lightning_extract.oracle.durable_file import write_durably
 from lightning_extract.oracle.queries import Samples
 
 MAGIC, FORMAT_VERSION = b"LXANSWER", 1
 # Magic, version, access, number of classes, the victim's weights_sha256, answers bought before; then their CRC-32.
 FIELDS, CHECK = struct.Struct("<8sHI4s64sQ"), struct.Struct("<I")
+# What the CRC-32 of a record starts from: 1 where more records of the same batch follow.
+END_OF_BATCH, MORE_FOLLOW = 0, 1
 HEADER_BYTES = FIELDS.size + CHECK.size
 DIGEST_BYTES = 16  # ours: two of 20 million samples share one with a chance of 1e-24
 RECORDS_AT_ONCE = 4096  # ours
@@ -28,12 +30,13 @@ NEW_FOLDER = "choose another --run_dir or remove that folder"
 class AnswerStore:
     """One file a process of fixed-size records: digest of a sample, its answer, CRC-32 of both.
 
-    A batch is on disk when ``add`` returns. A record that was torn by a kill or a full disk is cut off when the process
-    opens its own file and skipped in those of others: its sample alone is asked again. The files of all processes are
-    read at opening, since a run may go on with another number of them; what another process buys later is not seen.
-    A sample is found when it comes again bit by bit: one of a pool always, a generated one when the run goes on with as
-    many processes and deterministic algorithms. In memory stand a digest and a place for each answer, about 150 bytes;
-    the answers stay in the files.
+    A batch is on disk when ``add`` returns. One that was torn by a kill or a full disk is cut off when the process
+    opens its own file and skipped in those of others. It is asked again as a whole, since the victim could answer a
+    part of it differently in the last digits; a damaged record further ahead is asked alone. The files of all
+    processes are read at opening, since a run may go on with another number of them; what another process buys later
+    is not seen. A sample is found when it comes again bit by bit: one of a pool always, a generated one when the run
+    goes on with as many processes and deterministic algorithms. In memory stand a digest and a place for each answer,
+    about 150 bytes; the answers stay in the files.
 
     Args:
         folder: Of this run alone.
@@ -88,7 +91,8 @@ class AnswerStore:
         records = bytearray()
         for position, digest in enumerate(digests):
             content = digest + kept[position * self._answer_bytes : (position + 1) * self._answer_bytes]
-            records += content + CHECK.pack(crc32(content))
+            follows = END_OF_BATCH if position == len(digests) - 1 else MORE_FOLLOW
+            records += content + CHECK.pack(crc32(content, follows))
         try:
             _write(self._files[self._own], records)
             os.fsync(self._files[self._own])
@@ -147,18 +151,23 @@ class AnswerStore:
         return int(before)
 
     def _read_records(self, file: int) -> int:
-        """Notes where a file's answers stand; returns its number of whole records."""
-        size, number = self._record_bytes, 0
+        """Notes where a file's answers stand; returns its number of records up to the end of a batch."""
+        size, number, whole = self._record_bytes, 0, 0
+        batch: dict[bytes, int] = {}
         with os.fdopen(os.dup(self._files[file]), "rb") as reader:
             reader.seek(HEADER_BYTES)
             while block := reader.read(size * RECORDS_AT_ONCE):
                 for start in range(0, len(block) - size + 1, size):
                     record = block[start : start + size]
                     content, check = record[: -CHECK.size], record[-CHECK.size :]
-                    if CHECK.pack(crc32(content)) == check:
-                        self._places[content[:DIGEST_BYTES]] = file + self._stride * number
+                    ends = CHECK.pack(crc32(content, END_OF_BATCH)) == check
+                    if ends or CHECK.pack(crc32(content, MORE_FOLLOW)) == check:
+                        batch[content[:DIGEST_BYTES]] = file + self._stride * number
                     number += 1
-        return number
+                    if ends:
+                        self._places |= batch
+                        batch, whole = {}, number
+        return whole
 
 
 def digests_of(samples: Samples) -> list[bytes]:

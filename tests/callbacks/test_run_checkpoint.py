@@ -1,6 +1,7 @@
 """A disk that fills up, and checkpoints that are damaged."""
 
 import csv
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from safetensors import SafetensorError
 from lightning_extract.callbacks.run_checkpoint import DurableCheckpointIO, readable_neighbour
 from lightning_extract.cli import main
 from lightning_extract.complaints import find_complaint, naming_the_file
-from lightning_extract.oracle.durable_file import write_durably
+from lightning_extract.durable_file import write_durably
 from tests.command_line import complaint
 from tests.miniature import CONF, fit
 from tests.state import assert_same_state, final_state
@@ -39,17 +40,17 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return folder
 
 
-def goes_on(whole: Path) -> None:
+def goes_on(whole: Path, *options: str) -> None:
     """The last good checkpoint can be read, and the run ends as if nothing had been."""
     assert not list(Path("run/checkpoints").glob("*.partial"))
     assert torch.load("run/checkpoints/last.ckpt", weights_only=True)["attack"]["iterations_done"] == 4
-    main([*FIT])
+    main([*FIT, *options])
     assert_same_state(final_state(Path("run")), final_state(whole))
     assert Path("run/metrics.csv").read_text() == (whole / "metrics.csv").read_text()
 
 
-# An epoch writes two files, and each is synchronised with its folder.
-@pytest.mark.parametrize(("good", "file"), [(4, "512.ckpt"), (6, "last.ckpt")])
+# An epoch writes a segment and two checkpoints, and each is synchronised with its folder.
+@pytest.mark.parametrize(("good", "file"), [(8, "512.ckpt"), (10, "last.ckpt")])
 def test_a_disk_that_is_full_for_a_checkpoint(good: int, file: str, whole: Path, capsys: Capture) -> None:
     fsync, calls = os.fsync, []
 
@@ -92,6 +93,45 @@ def test_a_disk_that_is_full_for_the_summary(whole: Path, capsys: Capture) -> No
     with patch.object(Path, "write_text", fill_up):
         assert complaint(capsys, *FIT) == f"run/summary.partial: No space left on device; {REMEDY}"
     goes_on(whole)
+
+
+def test_a_disk_that_is_full_for_a_replay_segment(whole: Path, capsys: Capture) -> None:
+    sync, calls = os.fsync, 0
+
+    def fill_up(file: int) -> None:
+        nonlocal calls
+        if ".safetensors.partial" in str(Path(f"/proc/self/fd/{file}").resolve()):
+            calls += 1
+            if calls > 1:
+                raise full_disk()
+        sync(file)
+
+    with patch("os.fsync", fill_up):
+        message = complaint(capsys, *FIT)
+    assert message.startswith("run/replay/")
+    assert message.endswith(f".safetensors: No space left on device; {REMEDY}")
+    assert len(list(Path("run/replay").glob("*.safetensors"))) == 1
+    goes_on(whole)
+    assert not list(Path("run/replay").glob("*.partial"))
+
+
+def test_a_disk_that_is_full_for_answers(whole: Path, capsys: Capture) -> None:
+    write, keep = os.write, ("--keep_answers", "true")
+    answers = Path("run/answers/rank_0.bin")
+
+    def fill_up(file: int, content: bytes) -> int:
+        kept = Path(f"/proc/self/fd/{file}").resolve() == answers.resolve()
+        room = 20_000 - answers.stat().st_size if kept else len(content)  # in the middle of a batch and of a record
+        if room <= 0:
+            raise full_disk()
+        return write(file, content[:room])
+
+    with patch("os.write", fill_up):
+        assert complaint(capsys, *FIT, *keep) == f"run/answers/rank_0.bin: No space left on device; {REMEDY}"
+    assert answers.stat().st_size == 20_000
+    goes_on(whole, *keep)
+    account = json.loads(Path("run/summary.json").read_text())["queries"]
+    assert (account["answered"], account["from_store"]) == (960, 64), "the batch that was kept, not the torn one"
 
 
 def test_a_damaged_checkpoint_beside_a_good_one(capsys: Capture) -> None:

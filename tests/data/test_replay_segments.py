@@ -116,6 +116,33 @@ def test_a_missing_segment_is_refused(tmp_path: Path) -> None:
         reload(tmp_path, 9)
 
 
+@pytest.mark.parametrize("size", [0, 5, 100, -1])
+def test_a_truncated_segment_is_refused_and_nothing_is_lost(size: int, tmp_path: Path) -> None:
+    buffer = ring()
+    for _ in range(3):
+        add(buffer, 3)
+        buffer.save(tmp_path)
+    names = sorted(path.name for path in tmp_path.iterdir())
+    path = tmp_path / names[1]
+    content = path.read_bytes()
+    path.write_bytes(content[:size])
+    with pytest.raises(InputError, match=rf"segment {path} is damaged \(.*\); restore it or start a new run folder"):
+        reload(tmp_path, 9)
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    path.write_bytes(content)
+    assert_equal(reload(tmp_path, 9), filled(9))
+
+
+def test_a_changed_byte_is_noticed(tmp_path: Path) -> None:
+    filled(3).save(tmp_path)
+    (path,) = tmp_path.iterdir()
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=rf"segment {path} is damaged \(wrong checksum\); restore it or start a new"):
+        reload(tmp_path, 3)
+
+
 def test_an_absent_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="lacks the samples from 0 to 5"):
         reload(tmp_path / "absent", 5)
@@ -125,7 +152,7 @@ def test_an_absent_folder_is_refused(tmp_path: Path) -> None:
 def test_an_unfinished_segment_is_no_segment(tmp_path: Path) -> None:
     buffer = filled(5)
     buffer.save(tmp_path)
-    (tmp_path / "segment.partial").write_bytes(b"half")
+    (tmp_path / "000000000005_000000000008.safetensors.partial").write_bytes(b"half")
     assert_equal(reload(tmp_path, 5), buffer)
 
 

@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from lightning_extract.durable_file import write_durably
 from lightning_extract.errors import InputError
 from lightning_extract.oracle.answer_store import HEADER_BYTES, AnswerStore, digests_of
-from lightning_extract.oracle.durable_file import write_durably
 from tests.oracle.linear_victim import CLASSES, LinearVictim, linear_oracle, pixels
 from tests.oracle.text_victim import WordVotes, text_oracle
 
@@ -134,10 +134,10 @@ def test_the_records_by_hand() -> None:
     image: Tensor = pixels(2)
     answers = oracle.query(image, "clone")
     content = b""
-    for sample, answer in zip(image, answers, strict=True):
+    for sample, answer, start in zip(image, answers, (1, 0), strict=True):  # another record follows; the batch ends
         digest = blake2b(b"image (1, 1, 5) torch.float32 " + sample.numpy().tobytes(), digest_size=16).digest()
         record = digest + answer.numpy().tobytes()
-        content += record + crc32(record).to_bytes(4, "little")
+        content += record + crc32(record, start).to_bytes(4, "little")
     assert (FOLDER / "rank_0.bin").read_bytes()[HEADER_BYTES:] == content
 
 
@@ -155,32 +155,39 @@ def test_samples_that_differ_have_digests_that_differ() -> None:
     assert digests_of(pixels(4))[2] == digests_of(pixels(4)[2:3])[0]
 
 
-@pytest.mark.parametrize("cut", [1, RECORD - 1])
-def test_a_torn_record_is_asked_again(cut: int) -> None:
-    samples = pixels(4)
+@pytest.mark.parametrize("cut", [1, RECORD - 1, RECORD, 2 * RECORD + 1, 4 * RECORD])
+def test_a_torn_batch_is_asked_again_as_a_whole(cut: int) -> None:
+    samples = pixels(6)
     oracle, _ = life()
-    oracle.query(samples, "clone")
+    whole = [oracle.query(batch, "clone") for batch in torch.split(samples, [2, 4])]
     path = FOLDER / "rank_0.bin"
     path.write_bytes(path.read_bytes()[:-cut])
     again, victim = life()
-    assert again.answered == 3
-    torch.testing.assert_close(again.query(samples, "clone"), linear_oracle().query(samples, "clone"))
-    assert victim.batches == [1]
-    assert path.stat().st_size == HEADER_BYTES + 4 * RECORD, "the torn one is gone"
-    assert life()[0].answered == 4
+    assert again.answered == 2
+    assert path.stat().st_size == HEADER_BYTES + 2 * RECORD, "the torn one is gone"
+    assert all(map(torch.equal, [again.query(batch, "clone") for batch in torch.split(samples, [2, 4])], whole))
+    assert victim.batches == [4], "a smaller batch would be answered differently in the last digits"
+    assert path.stat().st_size == HEADER_BYTES + 6 * RECORD
+    assert life()[0].answered == 6
 
 
-def test_a_record_of_zeros_or_with_a_flipped_bit_is_asked_again() -> None:
-    samples = pixels(4)
-    life()[0].query(samples, "clone")
+@pytest.mark.parametrize(("damaged", "asked"), [(1, 1), (3, 1), (6, 3)])
+@pytest.mark.parametrize("zeros", [False, True])
+def test_a_damaged_record_is_asked_again_and_at_the_end_its_batch(damaged: int, asked: int, zeros: bool) -> None:
+    samples = pixels(7)
+    oracle, _ = life()
+    for batch in torch.split(samples, [4, 3]):
+        oracle.query(batch, "clone")
     path = FOLDER / "rank_0.bin"
     content = bytearray(path.read_bytes())
-    content[HEADER_BYTES + RECORD + 20] ^= 1
-    content[-RECORD + 16 :] = bytes(RECORD - 16)
+    start = HEADER_BYTES + damaged * RECORD
+    content[start + 20] ^= 1
+    if zeros:
+        content[start + 16 : start + RECORD] = bytes(RECORD - 16)
     path.write_bytes(content)
     again, victim = life()
     torch.testing.assert_close(again.query(samples, "clone"), linear_oracle().query(samples, "clone"))
-    assert victim.batches == [2]
+    assert sum(victim.batches) == asked
 
 
 def test_files_of_two_processes_are_read_by_one() -> None:
@@ -191,9 +198,9 @@ def test_files_of_two_processes_are_read_by_one() -> None:
     torn = FOLDER / "rank_1.bin"
     torn.write_bytes(torn.read_bytes()[:-5])
     one, victim = life()
-    assert one.answered == 5
+    assert one.answered == 3
     torch.testing.assert_close(one.query(samples, "clone"), linear_oracle().query(samples, "clone"))
-    assert victim.batches == [1]
+    assert victim.batches == [3]
     assert torn.stat().st_size == HEADER_BYTES + 3 * RECORD - 5, "it is another's"
     one.query(pixels(2, seed=1), "clone")
     two, victim = life(rank=1)
