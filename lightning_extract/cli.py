@@ -1,4 +1,4 @@
-"""The command line: Lightning's commands with run folders and always-on callbacks, and three of our own."""
+"""The command line: Lightning's commands with run folders and always-on callbacks, and four of our own."""
 
 import sys
 from collections.abc import Sequence
@@ -17,6 +17,7 @@ commands:
   report         makes tables and curves from run folders
   status         shows how far runs and sweeps are
   import-victim  makes a victim of weights that were trained elsewhere
+  dashboard      lays out a Weights & Biases project that runs went to
 
 help:
   lightning-extract fit --help                         all options of a command

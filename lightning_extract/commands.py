@@ -14,6 +14,7 @@ import lightning_extract.victims.text_training
 import lightning_extract.victims.training  # noqa: F401  (what is imported can be named in a config)
 from lightning_extract.callbacks.run_record import RunRecord
 from lightning_extract.complaints import end_with, quieten
+from lightning_extract.dashboards.workspace import main as dashboard_command
 from lightning_extract.errors import InputError
 from lightning_extract.extract_cli import LIGHTNING_COMMANDS, TRAINER_DEFAULTS, ExtractCLI
 from lightning_extract.parser import OneLineErrorParser, check_config_files
@@ -38,6 +39,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "report": partial(report_command, parser_class=OneLineErrorParser),
     "status": partial(status_command, parser_class=OneLineErrorParser),
     "import-victim": import_victim_command,
+    "dashboard": partial(dashboard_command, parser_class=OneLineErrorParser),
 }
 
 

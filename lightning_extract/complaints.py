@@ -6,6 +6,7 @@ import os
 import re
 import sys
 import time
+import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,10 +43,19 @@ CLOSED = "permit it to this user, or choose another place"
 OF_THE_DISK = {errno.ENOSPC: FULL, errno.EDQUOT: FULL, errno.EROFS: CLOSED, errno.EACCES: CLOSED}
 
 
+class ProcessEnded(Exception):
+    """Another process of the run has ended, or does not answer."""
+
+
+TO_THE_USER = InputError, ProcessEnded, QueryBudgetExceeded, MisconfigurationException
+
+
 def quieten() -> None:
     """Drops Lightning's hints that do not fit here, and shows warnings as one line above the progress bar."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    # Why Lightning kills processes that wait for one that has failed to start.
+    logging.getLogger("lightning.fabric.strategies.launchers.subprocess_script").setLevel(logging.INFO)
     for message in NO_CONCERN:
         warnings.filterwarnings("ignore", message=message)
     warnings.showwarning = _show_warning
@@ -59,19 +69,27 @@ def end_with(error: Exception) -> NoReturn:
     """Ends the process: with the message behind the error when it is one to the user, else with the error itself."""
     if getattr(rank_zero_only, "rank", 0) and _first_process_ends():
         sys.exit(2)
+    if find_complaint(error) is None:
+        raise error
+    sys.exit(say(error))
+
+
+def say(error: Exception) -> int:
+    """Prints the message behind an error when it is one to the user, else the error itself; the exit code."""
     complaint = find_complaint(error)
     if complaint is None:
-        raise error
+        traceback.print_exception(error)
+        return 1
     lines = str(complaint) if isinstance(complaint, InputError) else " ".join(str(complaint).split())
     if isinstance(complaint, OSError):
         lines = f"{complaint.filename}: {complaint.strerror}; {OF_THE_DISK[complaint.errno or 0]}"
     print(f"lightning-extract: error: {lines}", file=sys.stderr)
-    sys.exit(2)
+    return 1 if isinstance(complaint, ProcessEnded) else 2
 
 
 def find_complaint(error: BaseException | None) -> BaseException | None:
     """The message to the user behind an exception: jsonargparse and Lightning wrap what a constructor raises."""
-    while error is not None and not isinstance(error, InputError | QueryBudgetExceeded | MisconfigurationException):
+    while error is not None and not isinstance(error, TO_THE_USER):
         if isinstance(error, OSError) and error.errno in OF_THE_DISK and error.filename is not None:
             return error
         error = error.__cause__ or error.__context__

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jsonargparse.typing import PositiveInt, restricted_number_type
+from jsonargparse.typing import PositiveFloat, PositiveInt, restricted_number_type
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_only
@@ -29,9 +29,11 @@ from lightning_extract.callbacks.run_summary import RunSummary
 from lightning_extract.callbacks.sample_sheet import SampleSheet
 from lightning_extract.callbacks.transfer import TransferReport
 from lightning_extract.complaints import naming_the_file
+from lightning_extract.dashboards.wandb_dashboard import WandbDashboard, shown_on_dashboards
 from lightning_extract.errors import InputError
 from lightning_extract.metrics.transfer_measurement import TransferMeasurement
 from lightning_extract.metrics.transfer_settings import TransferSettings
+from lightning_extract.processes import ProcessLink, say_stopped, several_processes
 from lightning_extract.reports.run_view import show_run
 from lightning_extract.reports.transfer import show_transfer
 
@@ -102,6 +104,8 @@ class ExtractCLI(LightningCLI):
         parser.add_argument(
             "--checkpoint_every", type=PositiveInt, default=1, help="Epochs between two checkpoints of a run."
         )
+        help_text = "Seconds that a process waits for another, which may choose or draw alone, before it gives up."
+        parser.add_argument("--process_timeout", type=PositiveFloat, default=3600.0, help=help_text)
         help_text = "Checkpoint to continue or to evaluate; the run folder's last one by default."
         parser.add_argument("--ckpt_path", type=str | None, default=None, help=help_text)
         help_text = "Keep bought answers on disk, so that a run that was killed asks nothing twice; on an accelerator "
@@ -145,17 +149,16 @@ class ExtractCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Adds run folder, table, checkpoints and callbacks to what the config says."""
         trainer = self.settings.trainer
-        every_device = str(trainer.devices) in ("auto", "-1")
-        several = torch.cuda.device_count() > 1 if every_device else str(trainer.devices) != "1"
-        if trainer.strategy == "auto" and (several or trainer.num_nodes > 1):
-            kwargs["strategy"] = "ddp_find_unused_parameters_true"
+        self.link = ProcessLink(self.run_dir, self.settings.process_timeout)
+        kwargs |= several_processes(trainer, self.settings.process_timeout)
         configured = self.config_init[self.subcommand].trainer
-        loggers, callbacks = _as_list(configured.logger), _as_list(configured.callbacks)
+        loggers, callbacks = _as_list(configured.logger), [self.link, *_as_list(configured.callbacks)]
         if self.subcommand == "fit":
             key = "iteration" if isinstance(self.model, ExtractionAttack) else "epoch"
             metrics_file = MetricsFile(self.run_dir, key)
             loggers.append(metrics_file)
             callbacks += self._fit_callbacks(metrics_file)
+            callbacks += [logger for logger in loggers if isinstance(logger, WandbDashboard)]
         elif self.subcommand == "predict":
             callbacks.append(PredictionFile())
         elif self.subcommand == "test" and self.settings.transfer.epsilons and not self.settings.transfer.attacks:
@@ -197,7 +200,7 @@ class ExtractCLI(LightningCLI):
         self._refuse_missing_files(fitting=True)
         # Processes that the first one has started work in its folder.
         lock = run_lock(self.run_dir) if self.trainer.is_global_zero else nullcontext()
-        with naming_the_file(self.run_dir), lock:
+        with naming_the_file(self.run_dir), lock, shown_on_dashboards(self.trainer.loggers):
             self._fit(parts)
 
     def _fit(self, parts: dict[str, Any]) -> None:
@@ -206,12 +209,12 @@ class ExtractCLI(LightningCLI):
         if given in (None, "last"):
             given = str(last) if last.is_file() else None
         self._check_checkpoint(given)
-        try:
-            self.trainer.fit(**parts, ckpt_path=given)
-        except SystemExit as stop:  # Lightning's answer to Ctrl-C and, without a code for failure, to SIGTERM
-            how = "continues from the last checkpoint" if last.is_file() else "starts again, there is no checkpoint yet"
-            rank_zero_only(print)(f"\nstopped; the same command {how}", file=sys.stderr)
-            sys.exit(stop.code or 143)
+        with self.link.together():
+            try:
+                self.trainer.fit(**parts, ckpt_path=given)
+            except SystemExit as stop:  # Lightning's answer to Ctrl-C and, without a code for failure, to SIGTERM
+                rank_zero_only(say_stopped)(self.run_dir)
+                sys.exit(stop.code or 143)
         if (self.run_dir / "summary.json").is_file():
             rank_zero_only(show_run)(self.run_dir)
 
@@ -238,7 +241,7 @@ class ExtractCLI(LightningCLI):
                 raise InputError(f"{last} does not exist; run fit first, or give --run_dir or --ckpt_path")
             given = str(last)
         self._check_checkpoint(given)
-        with naming_the_file(self.run_dir):
+        with self.link.together():
             command(**parts, ckpt_path=given)
 
     def _refuse_missing_files(self, fitting: bool) -> None:

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Uploads the offline W&B runs below folders, from a machine with a network, as often as wanted.
-#   slurm/sync_wandb.sh runs wandb
+#   slurm/sync_wandb.sh runs
+# They lie in the run folders, runs/<experiment>/seed_<seed>/wandb/offline-run-<time>-<id>.
 # A run that was continued has several parts with one id: they go in order of their start. What W&B marks as uploaded
 # (run-<id>.wandb.synced) is passed over; a part whose upload fails is tried again next time.
 set -euo pipefail

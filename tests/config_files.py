@@ -12,7 +12,8 @@ import yaml
 from tests.command_line import CONFIGS, real_parser
 from tests.miniature import CONF
 
-ALL = sorted([*CONFIGS.glob("*.yaml"), *CONF.glob("*.yaml")])
+OVERLAYS = [CONFIGS / "wandb.yaml"]  # they lie over a complete config
+ALL = sorted({*CONFIGS.glob("*.yaml"), *CONF.glob("*.yaml")}.difference(OVERLAYS))
 ATTACKS = [path for path in ALL if "threat_model:" in path.read_text()]
 # The papers' experiments in full size; the others are this project's own, for one core.
 PAPER = [path for path in ATTACKS if "# Reproduces:\n" in path.read_text()]

@@ -52,6 +52,10 @@ class RunRecord(SaveConfigCallback):
             partial.write_text(self._text())
             partial.rename(path)  # whole or not at all
 
+    def resolved(self) -> dict[str, Any]:
+        """The whole config of this start, in plain types."""
+        return dict(yaml.safe_load(self._text()))
+
     def _text(self) -> str:
         return str(self.parser.dump(self.config, skip_none=False))
 
@@ -62,7 +66,7 @@ class RunRecord(SaveConfigCallback):
             recorded = None
         if not isinstance(recorded, dict):
             raise InputError(f"{path} is no run's record; choose another --run_dir or remove that folder")
-        old, new = _decisive(recorded, stage), _decisive(yaml.safe_load(self._text()), stage)
+        old, new = decisive(recorded, stage), decisive(self.resolved(), stage)
         changed = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
         if changed:
             key = changed[0]
@@ -77,8 +81,8 @@ def _record_path(trainer: Trainer) -> Path:
     return Path(trainer.default_root_dir) / "config.yaml"
 
 
-def _decisive(config: dict[str, Any], stage: str) -> dict[str, Any]:
-    """What must be equal: for evaluation the model alone, which may be tried on other data."""
+def decisive(config: dict[str, Any], stage: str) -> dict[str, Any]:
+    """What must be equal between a run's starts; for evaluation the model alone, which may be tried on other data."""
     leaves = _flatten({key: config.get(key) for key in (DECISIVE_KEYS if stage == "fit" else ("model",))})
     if stage == "fit":
         leaves["trainer.precision"] = str(config.get("trainer", {}).get("precision") or "32-true")

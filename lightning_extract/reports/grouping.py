@@ -11,7 +11,7 @@ from lightning_extract.reports.collect import Run, flatten
 # else is another experiment. The victim is compared by the hash of its weights: its folder may lie elsewhere.
 # fmt: off
 MAY_DIFFER = (
-    "seed_everything", "run_dir", "ckpt_path", "checkpoint_every",
+    "seed_everything", "run_dir", "ckpt_path", "checkpoint_every", "process_timeout",
     "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy", "trainer.plugins",
     "trainer.logger", "trainer.log_every_n_steps", "trainer.default_root_dir", "trainer.enable_checkpointing",
     "trainer.enable_progress_bar", "trainer.enable_model_summary",

@@ -14,7 +14,7 @@ from lightning_extract.callbacks.query_axis import QueryAxis
 from lightning_extract.commands import run_cli
 from lightning_extract.oracle import VictimOracle
 from tests.attacks.test_contract import Kill
-from tests.attacks.test_processes import SCRIPT
+from tests.float64_fit import SCRIPT
 from tests.state import assert_same_state, final_state
 from tests.text_miniature import ACCOUNT, BUDGET, CLASSES, DIMENSION, VECTORS, WORDS, write_config, write_files
 

@@ -48,6 +48,9 @@ def test_uploads_in_order_of_start_and_once(wandb: Path, tmp_path: Path) -> None
     runs = tmp_path / "runs"
     second = offline_run(runs / "a" / "seed_0", "20261125_120000", "x")
     third = offline_run(runs / "a" / "seed 1", "20261125_130000", "y")
+    # What else lies there: a link to the last part, and a part that was to be sent at once but could not start.
+    (runs / "a" / "seed_0" / "wandb" / "latest-run").symlink_to(second.name)
+    (runs / "a" / "seed_0" / "wandb" / "run-20261125_115900-x").mkdir()
     first = offline_run(runs / "b" / "seed_0", "20261124_230000", "x")
     done = sync(runs, runs / "a", program=wandb)  # a folder twice uploads nothing twice
     assert done.returncode == 0, done.stderr
