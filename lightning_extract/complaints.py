@@ -3,7 +3,6 @@
 import errno
 import logging
 import os
-import re
 import sys
 import time
 import traceback
@@ -15,7 +14,6 @@ from typing import NoReturn
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities import rank_zero_only
-from safetensors import SafetensorError
 from tqdm import tqdm
 
 from lightning_extract.errors import InputError
@@ -40,7 +38,17 @@ NO_CONCERN = (
 # What a disk says, and what helps; everything else that goes wrong with a file is a mistake of ours.
 FULL = "free some space and give the same command again: a run continues from its last checkpoint"
 CLOSED = "permit it to this user, or choose another place"
-OF_THE_DISK = {errno.ENOSPC: FULL, errno.EDQUOT: FULL, errno.EROFS: CLOSED, errno.EACCES: CLOSED}
+LIMITED = "raise the limit of a file's size (ulimit -f) and give the same command again"
+BROKEN = "look after the disk and give the same command again: a run continues from its last checkpoint"
+OF_THE_DISK = {
+    errno.ENOSPC: FULL,
+    errno.EDQUOT: FULL,
+    errno.EROFS: CLOSED,
+    errno.EACCES: CLOSED,
+    errno.EFBIG: LIMITED,
+    errno.EIO: BROKEN,
+    errno.ESTALE: BROKEN,
+}
 
 
 class ProcessEnded(Exception):
@@ -87,6 +95,18 @@ def say(error: Exception) -> int:
     return 1 if isinstance(complaint, ProcessEnded) else 2
 
 
+def how_to_go_on(run_dir: Path) -> str:
+    """What the same command does after a run has ended early."""
+    if any((run_dir / "checkpoints").glob("*.ckpt")):
+        return "the same command continues from the last checkpoint"
+    return "the same command starts again, there is no checkpoint yet"
+
+
+def say_stopped(run_dir: Path) -> None:
+    """Says that a run was stopped, as by SIGTERM."""
+    print(f"\nstopped; {how_to_go_on(run_dir)}", file=sys.stderr)
+
+
 def find_complaint(error: BaseException | None) -> BaseException | None:
     """The message to the user behind an exception: jsonargparse and Lightning wrap what a constructor raises."""
     while error is not None and not isinstance(error, TO_THE_USER):
@@ -110,12 +130,6 @@ def naming_the_file(folder: Path) -> Iterator[None]:
             partial = sorted(folder.rglob("*.partial"), key=lambda path: path.stat().st_mtime)
             error.filename = str(partial[-1] if partial else folder)
         raise
-    except SafetensorError as error:  # it says the number in words only
-        number = re.search(r"os error (\d+)", str(error))
-        code = int(number[1]) if number else 0
-        if code not in OF_THE_DISK:
-            raise
-        raise OSError(code, os.strerror(code), str(folder)) from error
 
 
 def _first_process_ends() -> bool:

@@ -11,7 +11,7 @@ import torch
 from jsonargparse.typing import PositiveFloat, PositiveInt, restricted_number_type
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
 from lightning_extract.attacks.base import ExtractionAttack
 from lightning_extract.attacks.data_free import DataFreeAttack
@@ -23,17 +23,17 @@ from lightning_extract.callbacks.predictions import PredictionFile
 from lightning_extract.callbacks.progress import QueryProgressBar
 from lightning_extract.callbacks.query_axis import QueryAxis
 from lightning_extract.callbacks.query_budget import QueryBudget
-from lightning_extract.callbacks.run_checkpoint import RunCheckpoint, readable_neighbour
+from lightning_extract.callbacks.run_checkpoint import RunCheckpoint, checkpoint_to_continue, readable_neighbour
 from lightning_extract.callbacks.run_lock import run_lock
 from lightning_extract.callbacks.run_summary import RunSummary
 from lightning_extract.callbacks.sample_sheet import SampleSheet
 from lightning_extract.callbacks.transfer import TransferReport
-from lightning_extract.complaints import naming_the_file
+from lightning_extract.complaints import naming_the_file, say_stopped
 from lightning_extract.dashboards.wandb_dashboard import WandbDashboard, shown_on_dashboards
 from lightning_extract.errors import InputError
 from lightning_extract.metrics.transfer_measurement import TransferMeasurement
 from lightning_extract.metrics.transfer_settings import TransferSettings
-from lightning_extract.processes import ProcessLink, say_stopped, several_processes
+from lightning_extract.processes import ProcessLink, several_processes
 from lightning_extract.reports.run_view import show_run
 from lightning_extract.reports.transfer import show_transfer
 
@@ -108,7 +108,7 @@ class ExtractCLI(LightningCLI):
         parser.add_argument("--process_timeout", type=PositiveFloat, default=3600.0, help=help_text)
         help_text = "Checkpoint to continue or to evaluate; the run folder's last one by default."
         parser.add_argument("--ckpt_path", type=str | None, default=None, help=help_text)
-        help_text = "Keep bought answers on disk, so that a run that was killed asks nothing twice; on an accelerator "
+        help_text = "Keep bought answers on disk, so that a kill loses the batch in flight at most; on an accelerator "
         help_text += "each query is copied to the CPU and waited for."
         parser.add_argument("--keep_answers", type=bool, default=False, help=help_text)
         parser.add_lightning_class_args(CollapseWatchdog, "collapse")
@@ -204,14 +204,15 @@ class ExtractCLI(LightningCLI):
             self._fit(parts)
 
     def _fit(self, parts: dict[str, Any]) -> None:
-        last = self.run_dir / "checkpoints" / "last.ckpt"
         given = self.settings.ckpt_path
         if given in (None, "last"):
-            given = str(last) if last.is_file() else None
+            given = checkpoint_to_continue(self.run_dir / "checkpoints")
+            if given is None and (self.run_dir / "metrics.csv").is_file():
+                rank_zero_warn(f"{self.run_dir} holds a run without a checkpoint: it starts again with its first query")
         self._check_checkpoint(given)
         with self.link.together():
             try:
-                self.trainer.fit(**parts, ckpt_path=given)
+                self.trainer.fit(**parts, ckpt_path=None if given is None else str(given))
             except SystemExit as stop:  # Lightning's answer to Ctrl-C and, without a code for failure, to SIGTERM
                 rank_zero_only(say_stopped)(self.run_dir)
                 sys.exit(stop.code or 143)
@@ -251,7 +252,7 @@ class ExtractCLI(LightningCLI):
         if missing:
             raise InputError("\n  ".join(["cannot start, something is missing:", *dict.fromkeys(missing)]))
 
-    def _check_checkpoint(self, path: str | None) -> None:
+    def _check_checkpoint(self, path: str | Path | None) -> None:
         if path is None:
             return
         if not Path(path).is_file():
@@ -260,10 +261,11 @@ class ExtractCLI(LightningCLI):
             checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         except Exception as error:  # a damaged file leads the reader into every kind of error
             other = readable_neighbour(Path(path))
-            instead = "" if other is None else f"give --ckpt_path {other}, which can be read, else "
+            remedy = "give another, or remove it to start the run again with its first query"
+            if other is not None:
+                remedy = f"give --ckpt_path {other}, which can be read, or another"
             raise InputError(
-                f"checkpoint {path} cannot be read ({type(error).__name__}: damaged, or more than tensors); "
-                f"{instead}give another or remove it"
+                f"checkpoint {path} cannot be read ({type(error).__name__}: damaged, or more than tensors); {remedy}"
             ) from error
         weights = checkpoint.get("state_dict") if isinstance(checkpoint, dict) else None
         if not isinstance(weights, dict) or "pytorch-lightning_version" not in checkpoint:

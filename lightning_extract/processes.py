@@ -11,7 +11,7 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NoReturn
@@ -23,16 +23,19 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from lightning_extract.complaints import ProcessEnded, naming_the_file, say
+from lightning_extract.complaints import ProcessEnded, how_to_go_on, naming_the_file, say, say_stopped
 
 # What processes tell each other: that all is done, that this one fails and waits for the first, that it fails and says
 # why, that it ends because of another, that all shall stop. A closed connection: it has ended without a word.
 DONE, FAILS, SPEAKS, FOLLOWS, STOPS = b"D", b"F", b"S", b"E", b"T"
 STOPPED = 128 + signal.SIGTERM
 # A process that waits for a lost one learns it from gloo at once, from NCCL never: until then it may end by itself.
-# The first ends before Lightning, which looks after the processes that it has started every five seconds, kills it.
+# Lightning looks after the processes that it has started every five seconds and kills all when one has ended: one that
+# fails tells the first before it ends, and the first ends in less.
 SECONDS_TO_END, SECONDS_TO_END_WITHOUT_THE_FIRST = 3.0, 1.0
 SECONDS_TO_CONNECT = 30.0
+# When the first has said why it ends, it still closes its dashboards, which takes a minute at most.
+SECONDS_TO_CLOSE = 90.0
 LAUNCHER = "LIGHTNING_EXTRACT_LAUNCHER"
 STRATEGY = "ddp_find_unused_parameters_true"  # the networks of attacks take turns
 _linked = threading.Event()  # from there on a process need not look after the one that has started it
@@ -51,18 +54,6 @@ def several_processes(trainer: Namespace, timeout: float) -> dict[str, DDPStrate
         return {}
     _end_with_launcher()
     return {"strategy": DDPStrategy(find_unused_parameters=True, timeout=timedelta(seconds=timeout))}
-
-
-def how_to_go_on(run_dir: Path) -> str:
-    """What the same command does after a run has ended early."""
-    if (run_dir / "checkpoints" / "last.ckpt").is_file():
-        return "the same command continues from the last checkpoint"
-    return "the same command starts again, there is no checkpoint yet"
-
-
-def say_stopped(run_dir: Path) -> None:
-    """Says that a run was stopped, as by SIGTERM."""
-    print(f"\nstopped; {how_to_go_on(run_dir)}", file=sys.stderr)
 
 
 def _end_with_launcher() -> None:
@@ -96,6 +87,7 @@ class ProcessLink(Callback):
         self._rank, self._count, self._fits = 0, 1, False
         self._stopped = False
         self._lost: int | None = None
+        self._code: int | None = None
         self._loss, self._first_speaks, self._first_follows = threading.Event(), threading.Event(), threading.Event()
         self._speaking = threading.Lock()
 
@@ -134,9 +126,10 @@ class ProcessLink(Callback):
             server.settimeout(max(deadline - time.monotonic(), 0.01))
             link, _ = server.accept()
             link.settimeout(1)
-            said = link.recv(len(token) + 4, socket.MSG_WAITALL)
-            if secrets.compare_digest(said[: len(token)], token):  # nobody else's
-                self._links[int.from_bytes(said[len(token) :], "big")] = link
+            with suppress(OSError):  # somebody who says nothing
+                said = link.recv(len(token) + 4, socket.MSG_WAITALL)
+                if secrets.compare_digest(said[: len(token)], token):  # nobody else's
+                    self._links[int.from_bytes(said[len(token) :], "big")] = link
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Takes the place of Lightning's answer to SIGTERM, which waits for all processes in the middle of anything."""
@@ -148,9 +141,7 @@ class ProcessLink(Callback):
         if self._links and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
-    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """The same."""
-        self.on_test_start(trainer, pl_module)
+    on_predict_start = on_test_start
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The same, outside a fit."""
@@ -206,10 +197,11 @@ class ProcessLink(Callback):
         self._loss.set()
         # The main thread usually ends in this time, and this one with it.
         time.sleep(SECONDS_TO_END if self._rank == 0 else SECONDS_TO_END_WITHOUT_THE_FIRST)
-        if self._speaking.acquire(blocking=False):
-            code = self._follow()
-            sys.stderr.flush()
-            os._exit(code)
+        with self._speaking:
+            if self._code is None:
+                os._exit(self._follow())
+        time.sleep(SECONDS_TO_CLOSE if self._rank == 0 else SECONDS_TO_END)  # an accelerator may hold up the end
+        os._exit(self._code)
 
     def _follow(self) -> int:
         """Says that another process has ended, if that is for this one to say; the exit code."""
@@ -223,7 +215,8 @@ class ProcessLink(Callback):
         return 1
 
     def _complaint(self) -> ProcessEnded:
-        return ProcessEnded(f"process {self._lost} of {self._count} has ended; {self._advice()}")
+        who = "another process" if self._lost is None else f"process {self._lost} of {self._count}"
+        return ProcessEnded(f"{who} has ended; {self._advice()}")
 
     def _advice(self) -> str:
         return how_to_go_on(self.run_dir) if self._fits else "give the same command again"
@@ -234,12 +227,17 @@ class ProcessLink(Callback):
         try:
             with naming_the_file(self.run_dir):
                 yield
+        except SystemExit as stop:  # it was stopped, which is said
+            with self._speaking:
+                self._code = STOPPED if stop.code is None else int(stop.code)
+            raise
         except Exception as error:
             if self._links:
                 self._fail(error)
             if _waited_for_others(error):
+                reason = f"in {self.timeout:g} s" if _timed_out(error) else f"({str(error).splitlines()[0]})"
                 raise ProcessEnded(
-                    f"the processes of this run have not come together in {self.timeout:g} s; look whether all were "
+                    f"the processes of this run have not come together {reason}; look whether all were "
                     "started and none has failed, then give the same command again"
                 ) from error
             raise
@@ -247,26 +245,32 @@ class ProcessLink(Callback):
 
     def _fail(self, error: Exception) -> NoReturn:
         with self._speaking:
-            waited = _waited_for_others(error)
-            lost = self._loss.wait(SECONDS_TO_END_WITHOUT_THE_FIRST if waited else 0)
-            if lost and (waited or self._rank):
-                sys.exit(self._follow())
-            if waited and re.search("timed out|timeout", str(error), re.IGNORECASE):
-                error = ProcessEnded(
-                    f"another process has not answered for {self.timeout:g} s; {self._advice()}; "
-                    "raise --process_timeout if it was only slow"
-                )
-            if self._rank == 0:
-                self._tell(SPEAKS)
-            else:
-                self._tell(FAILS)
-                # The first has the same complaint and speaks, or ends because this one has failed.
-                deadline = time.monotonic() + SECONDS_TO_END + 1
-                while time.monotonic() < deadline and not (self._first_speaks.is_set() or self._loss.is_set()):
-                    time.sleep(0.05)
-                if self._first_speaks.is_set():
-                    sys.exit(2)
-            sys.exit(say(error))
+            self._code = self._end_with(error)
+        sys.exit(self._code)
+
+    def _end_with(self, error: Exception) -> int:
+        """Says what went wrong, if that is for this process to say; the exit code."""
+        waited = _waited_for_others(error)
+        timed_out = waited and _timed_out(error)
+        if waited and not timed_out:
+            self._loss.wait(SECONDS_TO_END + 1)  # which was lost, the first learns at once and the others from its end
+            return self._follow()
+        if self._loss.wait(SECONDS_TO_END_WITHOUT_THE_FIRST if timed_out else 0) and (timed_out or self._rank):
+            return self._follow()
+        if timed_out:
+            error = ProcessEnded(
+                f"another process has not answered for {self.timeout:g} s; {self._advice()}; "
+                "raise --process_timeout if it was only slow"
+            )
+        if self._rank == 0:
+            self._tell(SPEAKS)
+            return say(error)
+        self._tell(FAILS)
+        # The first has the same complaint and speaks, or ends because this one has failed.
+        deadline = time.monotonic() + SECONDS_TO_END + 1
+        while time.monotonic() < deadline and not (self._first_speaks.is_set() or self._loss.is_set()):
+            time.sleep(0.05)
+        return 2 if self._first_speaks.is_set() else say(error)
 
 
 def _receive(link: socket.socket) -> bytes:
@@ -277,6 +281,13 @@ def _receive(link: socket.socket) -> bytes:
 
 
 def _waited_for_others(error: Exception) -> bool:
-    """Whether an error comes from communication between processes; gloo raises plain ones."""
-    named = re.search("gloo|nccl|c10d", str(error), re.IGNORECASE) is not None
+    """Whether an error comes from communication between processes; gloo raises plain ones.
+
+    When one of several operations of gloo times out, the others say "Application timeout caused pair closure" alone.
+    """
+    named = re.search("gloo|nccl|c10d|pair closure", str(error), re.IGNORECASE) is not None
     return isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and named)
+
+
+def _timed_out(error: Exception) -> bool:
+    return re.search("timed out|timeout", str(error), re.IGNORECASE) is not None

@@ -18,10 +18,21 @@ MAY_IMPORT = {
     "networks": {"functional", "errors"},
     "metrics": {"functional", "bars", "errors"},
     "data": {"functional", "bars", "durable_file", "errors"},
-    "victims": {"functional", "networks", "data", "errors"},
+    "victims": {"functional", "networks", "data", "durable_file", "errors"},
     "oracle": {"functional", "networks", "victims", "data.words", "durable_file", "errors"},
     "selection": {"functional", "errors"},
-    "attacks": {"functional", "networks", "oracle", "victims", "data", "metrics", "selection", "bars", "errors"},
+    "attacks": {
+        "functional",
+        "networks",
+        "oracle",
+        "victims",
+        "data",
+        "metrics",
+        "selection",
+        "bars",
+        "durable_file",
+        "errors",
+    },
     "callbacks": {
         "attacks.base",
         "attacks.data_free",  # the generator's gradient is compared with the true one, its images are drawn

@@ -7,10 +7,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from lightning_extract.attacks.stages import EarlierStages
+from lightning_extract.durable_file import write_durably
 from lightning_extract.errors import InputError
 
 
@@ -28,9 +29,7 @@ def save_snapshot(run: str | Path, stage: str, networks: dict[str, nn.Module], f
     }
     path = snapshot_path(run, stage)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    save_file(tensors, partial, metadata={"facts": json.dumps(facts)})
-    partial.rename(path)
+    write_durably(path, save(tensors, metadata={"facts": json.dumps(facts)}))
 
 
 def describe_missing_snapshot(earlier: EarlierStages) -> list[str]:

@@ -2,11 +2,14 @@
 
 import csv
 from argparse import Namespace
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
+
+from lightning_extract.durable_file import write_durably
 
 # What a float32 carries.
 SIGNIFICANT_DIGITS = 7
@@ -74,13 +77,12 @@ class MetricsFile(Logger):
         first = [name for name in ("queries", self.key) if name in names]
         columns = [*first, *sorted(names.difference(first))]
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.path.with_suffix(".partial")
-        with partial.open("w", newline="") as file:
-            writer = csv.DictWriter(file, columns, restval="")
-            writer.writeheader()
-            for position in sorted(self._rows):
-                writer.writerow(self._rows[position] | {self.key: position})
-        partial.rename(self.path)
+        table = StringIO(newline="")
+        writer = csv.DictWriter(table, columns, restval="")
+        writer.writeheader()
+        for position in sorted(self._rows):
+            writer.writerow(self._rows[position] | {self.key: position})
+        write_durably(self.path, table.getvalue().encode())
 
 
 def _number(cell: str) -> float:

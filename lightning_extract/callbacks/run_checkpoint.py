@@ -69,6 +69,12 @@ class RunCheckpoint(ModelCheckpoint):
         """Nothing: Lightning would write the checkpoint of a finished run anew when it is started again."""
 
 
+def checkpoint_to_continue(folder: Path) -> Path | None:
+    """Where a run goes on: its last checkpoint; another one when a kill or a full disk came between the two files."""
+    last = folder / "last.ckpt"
+    return last if last.is_file() else readable_neighbour(last)
+
+
 def readable_neighbour(path: Path) -> Path | None:
     """The newest other checkpoint of the same folder that can be read; None where there is none."""
     others = [other for other in path.parent.glob("*.ckpt") if other != path and other.is_file()]

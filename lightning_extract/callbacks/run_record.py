@@ -7,6 +7,7 @@ import yaml
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import SaveConfigCallback
 
+from lightning_extract.durable_file import write_durably
 from lightning_extract.errors import InputError
 
 # What decides a run's numbers. Devices, loggers and folders may change when a run is resumed.
@@ -48,9 +49,7 @@ class RunRecord(SaveConfigCallback):
         """Writes, when all is checked and nothing bought: a start that was refused leaves no record to collide with."""
         path = _record_path(trainer)
         if trainer.is_global_zero and not path.is_file():
-            partial = path.with_suffix(".partial")
-            partial.write_text(self._text())
-            partial.rename(path)  # whole or not at all
+            write_durably(path, self._text().encode())
 
     def resolved(self) -> dict[str, Any]:
         """The whole config of this start, in plain types."""

@@ -14,6 +14,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning_extract.attacks.base import ExtractionAttack
 from lightning_extract.callbacks.collapse import CollapseWatchdog
 from lightning_extract.callbacks.metrics_file import MetricsFile, rounded
+from lightning_extract.durable_file import write_durably
 
 PACKAGES = ("lightning_extract", "torch", "torchvision", "lightning", "torchmetrics")
 
@@ -89,9 +90,8 @@ class RunSummary(Callback):
         if trainer.is_global_zero:
             path = Path(trainer.default_root_dir) / "summary.json"
             path.parent.mkdir(parents=True, exist_ok=True)
-            partial = path.with_suffix(".partial")
-            partial.write_text(json.dumps(self._summary(trainer, pl_module, int(referenced), labels), indent=2) + "\n")
-            partial.rename(path)
+            text = json.dumps(self._summary(trainer, pl_module, int(referenced), labels), indent=2) + "\n"
+            write_durably(path, text.encode())
 
     def _status(self, attack: ExtractionAttack) -> str:
         if self.watchdog.stop and self.watchdog.reports:

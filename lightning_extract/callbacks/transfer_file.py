@@ -6,6 +6,7 @@ from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_warn
 
+from lightning_extract.durable_file import write_durably
 from lightning_extract.errors import InputError
 
 FORMAT_VERSION = 1
@@ -56,9 +57,7 @@ class TransferFile:
         entries |= {_key(entry): entry for entry in evasions}
         record = {"format_version": FORMAT_VERSION, "victim": victim, "clone": clone, "evasions": [*entries.values()]}
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.path.with_suffix(".partial")
-        partial.write_text(json.dumps(record, indent=2, allow_nan=False) + "\n")
-        partial.rename(self.path)  # whole or not at all
+        write_durably(self.path, (json.dumps(record, indent=2, allow_nan=False) + "\n").encode())
 
 
 def _hashes(record: dict[str, Any]) -> tuple[str, str]:

@@ -75,10 +75,11 @@ class WandbDashboard(Logger, Callback):
         """Opens the run, when all is checked and nothing bought."""
         records = (callback for callback in trainer.callbacks if isinstance(callback, RunRecord))  # type: ignore[attr-defined]
         record = next(records, None)
-        if record is None or not trainer.is_global_zero:  # a trial of Lightning's fast_dev_run is no run
+        attack = isinstance(pl_module, ExtractionAttack)
+        done = isinstance(pl_module, ExtractionAttack) and pl_module.finished  # and shown by its last part
+        if record is None or done or not trainer.is_global_zero:  # a trial of Lightning's fast_dev_run is no run
             return
         config = record.resolved()
-        attack = isinstance(pl_module, ExtractionAttack)
         card = {"victim_card": asdict(pl_module.victim_card)} if isinstance(pl_module, ExtractionAttack) else {}
         self._folder = Path(trainer.default_root_dir)
         self._run = WandbRun(

@@ -161,7 +161,8 @@ def _read_segment(path: Path) -> dict[str, Tensor]:
     except SafetensorError as error:
         raise InputError(f"replay segment {path} is damaged ({error}); restore it or start a new run folder") from error
     if str(_checksum(segment)) != expected:
-        raise InputError(f"replay segment {path} is damaged (wrong checksum); restore it or start a new run folder")
+        what = "no" if expected is None else "another"
+        raise InputError(f"replay segment {path} has {what} checksum; restore it or start a new run folder")
     return segment
 
 

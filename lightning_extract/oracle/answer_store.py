@@ -62,8 +62,9 @@ class AnswerStore:
         self._places: dict[bytes, int] = {}
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / f"rank_{rank}.bin"
+        others = sorted(folder.glob("rank_*.bin"))
         if not self.path.exists():
-            self._create(asked_before)
+            self._create(self._check_header(others[0]) if others else asked_before)
         paths = sorted(folder.glob("rank_*.bin"))
         bought_before = [self._check_header(path) for path in paths]
         self._stride, self._own = len(paths), paths.index(self.path)

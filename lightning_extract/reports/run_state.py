@@ -1,5 +1,7 @@
 """How far a run is, read from its folder alone."""
 
+import fcntl
+import socket
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +14,10 @@ from lightning_extract.reports.collect import read_summary
 from lightning_extract.reports.sweep import Planned, budget_of
 
 State = Literal["finished", "running", "stopped", "failed", "collapsed", "not started"]
-# What a run that goes on writes; a lock is there only where something keeps one.
+# What a run that goes on writes.
 TRACES = ("metrics.csv", "summary.json", "config.yaml", "checkpoints/last.ckpt", "run.lock")
-# A run counts as dead after so many of its usual times between two evaluations, but not before so many seconds: ours.
+# A run whose lock another host holds counts as dead after so many of its usual times between two evaluations, but not
+# before so many seconds: ours.
 PATIENCE, AT_LEAST = 3.0, 600.0
 
 
@@ -27,8 +30,9 @@ class RunState:
         experiment: Name of the experiment.
         seed: Seed of the run.
         state: *finished*: ran to its end. *collapsed*: so did it, or it was ended, but it had learnt nothing.
-            *running*: its folder has changed within ten minutes or three of its usual times between two evaluations.
-            *stopped*: it has not, and there is a checkpoint to go on from. *failed*: there is none, or the folder is
+            *running*: a process of this host holds the folder's lock; or one of another host has made the lock, and
+            the folder has changed within ten minutes or three of its usual times between two evaluations.
+            *stopped*: neither, and there is a checkpoint to go on from. *failed*: there is none, or the folder is
             broken. *not started*: there is no folder.
         spent: Queries at the last evaluation; None before it.
         budget: The query budget; None where it cannot be read.
@@ -95,9 +99,26 @@ def _state(folder: Path, summary: dict[str, Any]) -> State:
 def _unfinished(folder: Path, interval: float) -> State:
     """The state of a run that is not at its end and takes so many seconds between two evaluations."""
     traces = [age for name in TRACES if (age := _age(folder, name)) is not None]
-    if traces and min(traces) < max(AT_LEAST, PATIENCE * interval):
+    alive = bool(traces) and min(traces) < max(AT_LEAST, PATIENCE * interval)
+    if _locked_here(folder / "run.lock", otherwise=alive):
         return "running"
-    return "stopped" if (folder / "checkpoints" / "last.ckpt").is_file() else "failed"
+    return "stopped" if any((folder / "checkpoints").glob("*.ckpt")) else "failed"
+
+
+def _locked_here(lock: Path, otherwise: bool) -> bool:
+    """Whether a process holds a run folder's lock; what is given where only another host can know."""
+    try:
+        with lock.open() as file:
+            if not file.read().strip().endswith(f"on host {socket.gethostname()}"):
+                return otherwise
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:  # its holder has removed it
+        return False
+    except BlockingIOError:
+        return True
+    except OSError:  # a disk without locks
+        return otherwise
+    return False
 
 
 def _before_evaluation(folder: Path) -> RunState | None:

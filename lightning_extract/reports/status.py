@@ -135,9 +135,10 @@ def main(argv: list[str], parser_class: type[ArgumentParser] = ArgumentParser) -
     parser = parser_class(
         prog="lightning-extract status",
         usage="lightning-extract status [FOLDER ...] [--sweep FILE [--options OPTIONS]] [--csv FILE]",
-        description="How far runs are. A run counts as running while its folder has changed within ten minutes, or "
-        "within three of its usual times between two evaluations; else it has stopped, and the same command continues "
-        "it, or failed, if there is no checkpoint.",
+        description="How far runs are. A run is running while a process of this host holds its folder's lock; one of "
+        "another host counts as running while the folder has changed within ten minutes, or within three of its usual "
+        "times between two evaluations. Else it has stopped, and the same command continues it, or failed, if there is "
+        "no checkpoint.",
     )
     folder_help = "Run folders or folders that hold them, searched to any depth."
     parser.add_argument(

@@ -1,7 +1,6 @@
 """Writing of victim folders."""
 
 import hashlib
-import os
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ from safetensors.torch import save
 from torch import nn
 
 from lightning_extract.data.words import WordTokenizer
+from lightning_extract.durable_file import write_durably
 from lightning_extract.victims.card import CARD_FILE, VictimCard
 from lightning_extract.victims.loading import TOKENIZER_FILE, WEIGHTS_FILE, check_finite
 from lightning_extract.victims.text_card import TextVictimCard
@@ -129,6 +129,4 @@ def _weights_of(network: nn.Module, folder: Path) -> bytes:
 def _write(folder: Path, files: dict[str, bytes]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
-        partial = folder / f"{name}.partial"
-        partial.write_bytes(content)
-        os.replace(partial, folder / name)
+        write_durably(folder / name, content)

@@ -139,7 +139,7 @@ def test_a_changed_byte_is_noticed(tmp_path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    with pytest.raises(InputError, match=rf"segment {path} is damaged \(wrong checksum\); restore it or start a new"):
+    with pytest.raises(InputError, match=rf"segment {path} has another checksum; restore it or start a new"):
         reload(tmp_path, 3)
 
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -12,9 +13,12 @@ from typing import Any
 import psutil
 import pytest
 
+from lightning_extract import processes
 from lightning_extract.attacks import DFME, ActiveThief, ExtractionAttack
 from lightning_extract.callbacks.run_lock import run_lock
 from lightning_extract.cli import main
+from lightning_extract.errors import InputError
+from lightning_extract.processes import ProcessLink
 from tests.miniature import config_of
 from tests.processes.faults import fit_with_fault
 from tests.processes.world import Ended, World
@@ -127,6 +131,52 @@ def test_a_process_that_hangs_is_given_up(rank: int) -> None:
     assert [one.code for one in ended] == [1, 1]
     remedy = "raise --process_timeout if it was only slow"
     assert complaints(ended[1 - rank]) == [f"another process has not answered for 20 s; {START_AGAIN}; {remedy}"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[/gloo/transport/tcp/unbound_buffer.cc:78] Timed out waiting 2000ms for recv operation", "has not answered"),
+        ("Application timeout caused pair closure", "has not answered"),  # beside an operation that timed out
+        ("[/gloo/transport/tcp/pair.cc:544] Connection closed by peer [127.0.0.1]:4", "process 1 of 2 has ended"),
+    ],
+)
+def test_what_gloo_says_is_not_shown(text: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    link = ProcessLink(Path("killed"), 2.0)
+    mine, other = socket.socketpair()
+    link._links, link._count = {1: mine}, 2
+    if "ended" in message:
+        link._lost = 1
+        link._loss.set()
+    with other, mine, pytest.raises(SystemExit) as end, link.together():
+        raise RuntimeError(text)
+    assert end.value.code == 1
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [(InputError("wrong"), 2, "lightning-extract: error: wrong\n"), (SystemExit(143), 143, "")],
+)
+def test_a_process_speaks_once(
+    error: BaseException, code: int, message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Its dashboards may take a minute to close, in which it learns that the other has ended.
+    monkeypatch.setattr(processes, "SECONDS_TO_END", 0.0)
+    monkeypatch.setattr(processes, "SECONDS_TO_CLOSE", 0.0)
+    codes: list[int] = []
+    monkeypatch.setattr(os, "_exit", codes.append)
+    link = ProcessLink(Path("killed"), 2.0)
+    mine, other = socket.socketpair()
+    link._links, link._count = {1: mine}, 2
+    with other, mine:
+        with pytest.raises(SystemExit), link.together():
+            raise error
+        link._lose(1)
+    assert codes == [code]
+    assert capsys.readouterr().err == message
 
 
 @pytest.mark.slow

@@ -1,11 +1,13 @@
 import csv
 import os
+import socket
 import time
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+from lightning_extract.callbacks.run_lock import run_lock
 from lightning_extract.cli import HELP
 from lightning_extract.commands import COMMANDS
 from lightning_extract.errors import InputError
@@ -36,6 +38,12 @@ def unevaluated(folder):
     return folder
 
 
+def locked(folder, host="elsewhere"):
+    """The lock that a run of this host has left, or one of another host that may be running."""
+    (folder / "run.lock").write_text(f"process 7 on host {host}\n")
+    return folder
+
+
 def states(*places):
     return {f"{state.experiment} {state.seed}": state.state for state in collect_states(places)}
 
@@ -45,17 +53,21 @@ def test_states(make_run, tmp_path):
     aged(make_run("done", 0), 5)
     aged(make_run("done", 1, summary={"collapse": ["at chance"]}), 5)
     aged(make_run("ended", 0, summary={"status": "collapsed"}), 5)
-    make_run("young", 0, summary=unfinished)
-    aged(with_checkpoint(make_run("old", 0, summary=unfinished)), 5)
+    locked(make_run("young", 0, summary=unfinished))
+    make_run("young", 1, summary=unfinished)
+    locked(with_checkpoint(make_run("young", 2, summary=unfinished)), socket.gethostname())
+    aged(locked(with_checkpoint(make_run("old", 0, summary=unfinished))), 5)
     aged(make_run("old", 1, summary=unfinished), 5)  # nothing to go on from
     make_run("broken", 0).joinpath("summary.json").write_text("{")
-    unevaluated(make_run("begun", 0))
-    aged(unevaluated(make_run("dead", 0)), 5)
+    locked(unevaluated(make_run("begun", 0)))
+    aged(locked(unevaluated(make_run("dead", 0))), 5)
     assert states(tmp_path) == {
         "done 0": "finished",
         "done 1": "collapsed",
         "ended 0": "collapsed",
         "young 0": "running",
+        "young 1": "failed",
+        "young 2": "stopped",
         "old 0": "stopped",
         "old 1": "failed",
         "broken None": "failed",
@@ -67,17 +79,25 @@ def test_states(make_run, tmp_path):
 def test_a_slow_run_is_given_three_of_its_usual_times(make_run, tmp_path):
     # Four evaluations in eight hours: two hours each.
     slow = {"status": "unfinished", "wall_time_seconds": 8.0 * HOUR}
-    aged(with_checkpoint(make_run("slow", 0, summary=slow)), 5.9)
-    aged(with_checkpoint(make_run("slow", 1, summary=slow)), 6.1)
+    aged(locked(with_checkpoint(make_run("slow", 0, summary=slow))), 5.9)
+    aged(locked(with_checkpoint(make_run("slow", 1, summary=slow))), 6.1)
     assert states(tmp_path) == {"slow 0": "running", "slow 1": "stopped"}
 
 
 @pytest.mark.parametrize("name", ["checkpoints/last.ckpt", "run.lock", "metrics.csv"])
 def test_any_change_is_a_sign_of_life(make_run, name):
-    folder = aged(with_checkpoint(make_run(summary={"status": "unfinished"})), 5)
+    folder = aged(locked(with_checkpoint(make_run(summary={"status": "unfinished"}))), 5)
     assert states(folder) == {"toy 0": "stopped"}
     (folder / name).touch()
     assert states(folder) == {"toy 0": "running"}
+
+
+def test_who_holds_the_lock_is_running_however_long(make_run):
+    folder = with_checkpoint(make_run(summary={"status": "unfinished"}))
+    with run_lock(folder):
+        aged(folder, 5)
+        assert states(folder) == {"toy 0": "running"}
+    assert states(folder) == {"toy 0": "stopped"}
 
 
 def test_numbers_are_those_of_the_last_evaluation(make_run, tmp_path):
@@ -131,7 +151,7 @@ def test_options_behind_a_sweep_are_added_to_every_line(tmp_path, monkeypatch, c
 
 def test_table_and_file(make_run, tmp_path, capsys):
     make_run("a", 0)
-    make_run("a[b]", 1, summary={"status": "unfinished", "queries.budget": 20_000_000})
+    locked(make_run("a[b]", 1, summary={"status": "unfinished", "queries.budget": 20_000_000}))
     status([tmp_path], csv=tmp_path / "out.csv")
     printed = capsys.readouterr().out
     assert printed.splitlines()[-1] == "2 runs: 1 finished, 1 running"
