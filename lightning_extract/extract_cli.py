@@ -206,7 +206,7 @@ class ExtractCLI(LightningCLI):
     def _fit(self, parts: dict[str, Any]) -> None:
         given = self.settings.ckpt_path
         if given in (None, "last"):
-            given = checkpoint_to_continue(self.run_dir / "checkpoints")
+            given = checkpoint_to_continue(self.run_dir / "checkpoints", self.trainer.is_global_zero)
             if given is None and (self.run_dir / "metrics.csv").is_file():
                 rank_zero_warn(f"{self.run_dir} holds a run without a checkpoint: it starts again with its first query")
         self._check_checkpoint(given)

@@ -69,10 +69,21 @@ class RunCheckpoint(ModelCheckpoint):
         """Nothing: Lightning would write the checkpoint of a finished run anew when it is started again."""
 
 
-def checkpoint_to_continue(folder: Path) -> Path | None:
-    """Where a run goes on: its last checkpoint; another one when a kill or a full disk came between the two files."""
+def checkpoint_to_continue(folder: Path, restore: bool) -> Path | None:
+    """Where a run goes on: its last checkpoint, or another one when a kill or a full disk came between the two files.
+
+    Args:
+        folder: The run's checkpoints.
+        restore: Make the last one of the other; for one process.
+    """
     last = folder / "last.ckpt"
-    return last if last.is_file() else readable_neighbour(last)
+    if last.is_file():
+        return last
+    other = readable_neighbour(last)
+    if other is None or not restore:
+        return other
+    write_durably(last, other.read_bytes())
+    return last
 
 
 def readable_neighbour(path: Path) -> Path | None:

@@ -95,6 +95,7 @@ def test_between_the_two_files_of_the_first_checkpoint(whole: Path, capsys: Capt
     with patch.object(DisGUIDE, "training_step", autospec=True, side_effect=DisGUIDE.training_step) as steps:
         main(FIT)
     assert steps.call_count == 15 - 4
+    assert sorted(path.name for path in Path("run/checkpoints").iterdir()) == ["960.ckpt", "last.ckpt"]
     assert_same_state(final_state(Path("run")), final_state(whole))
     assert Path("run/metrics.csv").read_text() == (whole / "metrics.csv").read_text()
 
