@@ -246,6 +246,7 @@ def test_the_parts_of_a_killed_run_are_those_of_an_uninterrupted_one(file: Path)
     arguments = ["--config", str(config_of(DisGUIDE)), "--run_dir", "run", *OVERLAY, "--gradient_quality.every", "2"]
     killed = subprocess.run([sys.executable, "-c", KILLED, "fit", *arguments], check=False, env=os.environ, timeout=300)
     assert killed.returncode == -9
+    wandb.teardown()  # the service of this process may still hold the id, which a new process's does not know
     fit(config_of(DisGUIDE), "run", *arguments[4:], "--trainer.logger.tags", "[again]")
     first, second = wandb_files.parts(Path("run"))
     assert wandb_files.run_record(first).run_id == wandb_files.run_record(second).run_id
