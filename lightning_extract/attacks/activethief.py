@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from functools import partial
 from itertools import accumulate
 from math import ceil
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -54,8 +55,7 @@ class ActiveThief(ExtractionAttack):
 
     Deviations:
         Batch normalisation normalises; in the released code it never does. A text clone has a vocabulary of its own,
-        not the victim's. A round occupies whole intervals between evaluations: iterations that
-        are left of its last one do nothing.
+        not the victim's. A round fills whole intervals between evaluations; what is left of its last one idles.
     """
 
     def __init__(
@@ -268,17 +268,23 @@ class ActiveThief(ExtractionAttack):
         if self.query_labels.update_called:
             row |= self.query_labels.compute()
             self.query_labels.reset()
-        end = float(self.round.closed)  # then the clones have the round's best weights
-        score = self.round.best_score if self.round.closed else self.round.score
-        best = end * self.round.best_so_far
-        values = {"round": self.round.number, "round_end": end, "validation_f1": score, "heldout_best": best}
+        at = self.round  # once it is closed, the clones have its best weights
+        score, best = (at.best_score, at.best_so_far) if at.closed else (at.score, False)
+        values = {"round": at.number, "round_end": at.closed, "validation_f1": score, "heldout_best": best}
         return row | {name: torch.tensor(float(value)) for name, value in values.items()}
 
+    @property
+    def bought(self) -> dict[Path, BoughtAnswers]:
+        """What was bought, by where it lies beside the checkpoints."""
+        folder = Path(self.trainer.default_root_dir) / "bought"
+        return {folder / "validation": self.validation_set, folder / "training": self.training_set}
+
     def attack_state(self) -> dict[str, Any]:
+        for folder, bought in self.bought.items() if self.global_rank == 0 else ():
+            bought.save(folder)
         return super().attack_state() | {
             "round": self.round.state_dict(),
-            "training_set": self.training_set.state_dict(),
-            "validation_set": self.validation_set.state_dict(),
+            "bought": {folder.name: len(bought) for folder, bought in self.bought.items()},
             "reader": self.reader.state_dict(),
             "pool": self.split.fingerprint,
         }
@@ -287,8 +293,8 @@ class ActiveThief(ExtractionAttack):
         super().load_attack_state(state)
         device = self.trainer.strategy.root_device
         self.round.load_state_dict(state["round"], device)
-        self.training_set.load_state_dict(state["training_set"], device)
-        self.validation_set.load_state_dict(state["validation_set"], device)
         self.reader.load_state_dict(state["reader"])
         if self.trainer.state.fn == "fit":
             self.split.refuse_other_pool(state["pool"])
+            for folder, bought in () if self.finished else self.bought.items():
+                bought.load(folder, state["bought"][folder.name], device)

@@ -1,7 +1,11 @@
 """What a pool attack has bought: positions in the pool, and the victim's answers."""
 
+from pathlib import Path
+
 import torch
 from torch import Tensor
+
+from lightning_extract.data.segments import read_segments, write_segment
 
 
 class BoughtAnswers:
@@ -15,6 +19,7 @@ class BoughtAnswers:
     def __init__(self) -> None:
         self.positions = torch.empty(0, dtype=torch.int64)
         self.answers: Tensor | None = None
+        self._saved = 0
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -35,12 +40,19 @@ class BoughtAnswers:
         assert self.answers is not None
         return self.answers if self.answers.ndim == 1 else self.answers.argmax(dim=1)
 
-    def state_dict(self) -> dict[str, Tensor | None]:
-        """Both, for a checkpoint."""
-        return {"positions": self.positions, "answers": self.answers}
+    def save(self, folder: Path) -> None:
+        """Writes what came since the last call; one checkpoint may be written to several files."""
+        if self.answers is not None and len(self) > self._saved:
+            new = {"positions": self.positions[self._saved :], "answers": self.answers[self._saved :].cpu()}
+            write_segment(folder, self._saved, new)
+            self._saved = len(self)
 
-    def load_state_dict(self, state: dict[str, Tensor | None], device: torch.device) -> None:
-        """Restores them onto a device."""
-        positions, answers = state["positions"], state["answers"]
-        assert positions is not None
-        self.positions, self.answers = positions.cpu(), None if answers is None else answers.to(device)
+    def load(self, folder: Path, count: int, device: torch.device) -> None:
+        """Restores the first purchases onto a device; what was saved of later ones is deleted.
+
+        Raises:
+            InputError: The folder lacks some of them, or they are damaged.
+        """
+        for segment in read_segments(folder, 0, count):
+            self.add(segment.rows["positions"], segment.rows["answers"].to(device))
+        self._saved = count

@@ -3,18 +3,14 @@
 import random
 from pathlib import Path
 from typing import Literal
-from zlib import crc32
 
 import psutil
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
-from lightning_extract.durable_file import write_durably
+from lightning_extract.data.segments import drop_segments, read_segments, write_segment
 from lightning_extract.errors import InputError
 
-CHECKSUM = "crc32"  # in the metadata of a segment: its images and answers, in the order of their names
 ReplayDtype = Literal["float32", "bfloat16", "float16", "uint8"]
 
 
@@ -90,16 +86,10 @@ class ReplayBuffer:
             return
         oldest = max(0, self.added - self.size)
         start = max(self._saved, oldest)
-        folder.mkdir(parents=True, exist_ok=True)
         slots = torch.arange(start, self.added, device=self.device) % self.size
-        segment = {"images": self._images[slots].cpu(), "answers": self._answers[slots].cpu()}
-        content = save(segment, {CHECKSUM: str(_checksum(segment))})
-        write_durably(folder / f"{start:012d}_{self.added:012d}.safetensors", content)
+        write_segment(folder, start, {"images": self._images[slots].cpu(), "answers": self._answers[slots].cpu()})
         # Of two consecutive checkpoints the older must stay loadable until the newer is on disk.
-        oldest_of_last_save = max(0, self._saved - self.size)
-        for path, _, stop in _segments(folder):
-            if stop <= oldest_of_last_save:
-                path.unlink()
+        drop_segments(folder, before=max(0, self._saved - self.size))
         self._saved = self.added
 
     def load(self, folder: Path, added: int) -> None:
@@ -108,23 +98,12 @@ class ReplayBuffer:
         Raises:
             InputError: A segment is missing, damaged, or does not fit this ring.
         """
-        position = max(0, added - self.size)
-        for path, start, stop in _segments(folder):
-            if stop > added:
-                path.unlink(missing_ok=True)  # every process reads the folder, one of them is first
-            elif start <= position < stop:
-                segment = _read_segment(path)
-                slots = torch.arange(position, stop, device=self.device) % self.size
-                if not self._fits(segment):
-                    raise InputError(f"replay segment {path} holds other samples than this run; start a new run folder")
-                self._images[slots] = segment["images"][position - start :].to(self.device)
-                self._answers[slots] = segment["answers"][position - start :].to(self.device)
-                position = stop
-        if position != added:
-            raise InputError(
-                f"replay folder {folder} lacks the samples from {position:,} to {added:,}; "
-                "restore it or start a new run folder"
-            )
+        for segment in read_segments(folder, max(0, added - self.size), added):
+            images, answers = segment.rows["images"], segment.rows["answers"]
+            if not self._fits(images, answers):
+                raise InputError(f"segment {segment.path} holds other samples than this run; start a new run folder")
+            slots = torch.arange(segment.start, segment.start + len(images), device=self.device) % self.size
+            self._images[slots], self._answers[slots] = images.to(self.device), answers.to(self.device)
         self.added = self._saved = added
 
     def _pack(self, images: Tensor) -> Tensor:
@@ -135,8 +114,8 @@ class ReplayBuffer:
     def _unpack(self, images: Tensor) -> Tensor:
         return images.float() / 127.5 - 1 if self._dtype == "uint8" else images.float()
 
-    def _fits(self, segment: dict[str, Tensor]) -> bool:
-        pairs = (segment["images"], self._images), (segment["answers"], self._answers)
+    def _fits(self, images: Tensor, answers: Tensor) -> bool:
+        pairs = (images, self._images), (answers, self._answers)
         return all(saved.shape[1:] == ring.shape[1:] and saved.dtype == ring.dtype for saved, ring in pairs)
 
     def _refuse_if_too_large(self) -> None:
@@ -151,32 +130,3 @@ class ReplayBuffer:
                 f"{free / 1e9:.1f} GB are free on {self.device}; "
                 "lower replay.size, or choose replay.dtype uint8 or another replay.device"
             )
-
-
-def _read_segment(path: Path) -> dict[str, Tensor]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            segment = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (it is no dictionary)
-            expected = (file.metadata() or {}).get(CHECKSUM)
-    except SafetensorError as error:
-        raise InputError(f"replay segment {path} is damaged ({error}); restore it or start a new run folder") from error
-    if str(_checksum(segment)) != expected:
-        what = "no" if expected is None else "another"
-        raise InputError(f"replay segment {path} has {what} checksum; restore it or start a new run folder")
-    return segment
-
-
-def _checksum(segment: dict[str, Tensor]) -> int:
-    check = 0
-    for name in sorted(segment):
-        check = crc32(segment[name].contiguous().view(torch.uint8).numpy().data, check)
-    return check
-
-
-def _segments(folder: Path) -> list[tuple[Path, int, int]]:
-    """Segment files with the first sample and the one after the last, in order."""
-    found: list[tuple[Path, int, int]] = []
-    for path in sorted(folder.glob("*_*.safetensors")):
-        start, stop = path.stem.split("_")
-        found.append((path, int(start), int(stop)))
-    return found

@@ -2,7 +2,9 @@
 
 import csv
 import json
+import re
 from pathlib import Path
+from shutil import rmtree
 
 import numpy as np
 import pytest
@@ -10,6 +12,8 @@ import torch
 
 from lightning_extract.callbacks.query_axis import QueryAxis
 from lightning_extract.commands import run_cli
+from lightning_extract.data import segments
+from lightning_extract.durable_file import write_durably
 from lightning_extract.networks import CLASSIFIERS
 from tests.attacks.test_activethief import CONFIG, DROPPING, KCENTER, dropping_classifier, rows
 from tests.attacks.test_contract import Kill
@@ -63,6 +67,57 @@ def test_a_resumed_run_equals(interval: str, after: int, monkeypatch: pytest.Mon
     fit(CONFIG, "killed", *more)
     assert_same_state(final_state(Path("killed")), final_state(Path("whole")))
     assert Path("killed/metrics.csv").read_text() == Path("whole/metrics.csv").read_text()
+
+
+def test_purchases_lie_beside_the_checkpoint_and_are_written_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[Path] = []
+
+    def write(path: Path, content: bytes) -> None:
+        written.append(path)
+        write_durably(path, content)
+
+    monkeypatch.setattr(segments, "write_durably", write)
+    fit(CONFIG, "run", *KCENTER)
+    validation, *training = written
+    assert validation.parent.name == "validation"
+    assert [path.parent.name for path in training] == ["training"] * 3, "the seed and two rounds"
+    assert set(written) == set(Path("run/bought").rglob("*.safetensors"))
+    whole = final_state(Path("run"))["attack"]["bought"]
+    assert [int(path.stem.split("_")[1]) for path in (validation, training[-1])] == [
+        whole["validation"], whole["training"]]  # fmt: skip
+
+
+def test_a_finished_run_needs_no_purchases() -> None:
+    fit(CONFIG, "run", *KCENTER)
+    rmtree("run/bought")
+    kept = {path: path.read_bytes() for path in (Path("run/metrics.csv"), Path("run/checkpoints/last.ckpt"))}
+    for command in ("fit", "test"):
+        run_cli([command, "--config", str(CONFIG), "--run_dir", "run", *KCENTER])
+    assert {path: path.read_bytes() for path in kept} == kept
+
+
+def test_a_run_without_its_purchases_does_not_go_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = [*KCENTER, "--data.iterations_per_epoch", "2"]
+    kill(monkeypatch, 5, "run", *more)
+    Path("run/bought").rename("elsewhere")
+    message = complaint(capsys, "fit", "--config", CONFIG, "--run_dir", "run", *more)
+    assert re.fullmatch(
+        r".*run/bought/validation lacks the samples from 0 to \d+; restore it or start a new run folder", message
+    )
+    Path("elsewhere").rename("run/bought")
+    changed = next(Path("run/bought/training").iterdir())
+    content = changed.read_bytes()
+    changed.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    message = complaint(capsys, "fit", "--config", CONFIG, "--run_dir", "run", *more)
+    assert message.endswith(
+        f"bought/training/{changed.name} has another checksum; restore it or start a new run folder"
+    )
+    changed.write_bytes(content)
+    fit(CONFIG, "run", *more)
+    fit(CONFIG, "whole", *more)
+    assert_same_state(final_state(Path("run")), final_state(Path("whole")))
 
 
 def test_a_pool_that_changed_is_refused_on_resume(

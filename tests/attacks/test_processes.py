@@ -1,4 +1,4 @@
-"""Two processes, or four, run the very same algorithm on the very same samples as one."""
+"""Two processes, four or eight, run the very same algorithm on the very same samples as one."""
 
 from pathlib import Path
 from typing import Any
@@ -33,11 +33,11 @@ ACCOUNTS = {
     # Shares of unlike size: the last round takes what does not divide.
     "ActiveThief": {"validation": 43, "seed": 22, "selected": 7 * 18 + 25},
 }
-# Four processes share what is left of the budget in fours.
-ACCOUNTS_OF_FOUR = ACCOUNTS | {
+# Eight processes share what is left of the budget in eights.
+ACCOUNTS_OF_MANY = ACCOUNTS | {
     "DFME": {"generator": 2 * 96 + 72, "clone": 2 * 64},
-    "MAZE": {"generator": 2 * 128 + 80, "clone": 2 * 32},
-    "DFMS": ACCOUNTS["DFMS"] | {"clone_init": 64, "clone_reinit": 64, "alternating": 64 + 12},
+    "MAZE": {"generator": 2 * 128 + 64, "clone": 2 * 32},
+    "DFMS": ACCOUNTS["DFMS"] | {"clone_init": 64, "clone_reinit": 64, "alternating": 64 + 16},
 }
 OTHERS_ACCOUNT = {"clone": 216}  # a whole iteration, or three, and a smaller one
 
@@ -81,12 +81,20 @@ def test_two_processes_equal_one(attack: type[ExtractionAttack]) -> None:
 
 
 @pytest.mark.parametrize(
-    "attack",
-    [attack if attack is DFME else pytest.param(attack, marks=pytest.mark.slow) for attack in ATTACKS],
-    ids=lambda attack: attack.__name__,
+    ("attack", "processes"),
+    [
+        pytest.param(
+            attack,
+            processes,
+            id=f"{attack.__name__}-{processes}",
+            marks=[] if (attack, processes) == (DFME, 4) else pytest.mark.slow,
+        )
+        for attack in ATTACKS
+        for processes in (4, 8)
+    ],
 )
-def test_four_processes_equal_one(attack: type[ExtractionAttack]) -> None:
-    # Each source of the miniature's clone stages must divide by four, too.
+def test_many_processes_equal_one(attack: type[ExtractionAttack], processes: int) -> None:
+    # Each source of the miniature's clone stages must divide by them, too.
     stages = [f"--model.stages.clone_{stage}" for stage in ("init", "reinit")] if attack is DFMS else []
     more = [word for stage in stages for word in (f"{stage}.set_size", "64", f"{stage}.batch_size", "16")]
-    compare(attack, 4, ACCOUNTS_OF_FOUR.get(attack.__name__, OTHERS_ACCOUNT), *more)
+    compare(attack, processes, ACCOUNTS_OF_MANY.get(attack.__name__, OTHERS_ACCOUNT), *more)

@@ -1,5 +1,7 @@
 """The two parts of a thief pool, and what is bought of them."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
@@ -63,15 +65,20 @@ def test_another_pool_is_refused() -> None:
 
 
 @pytest.mark.parametrize("answers", [torch.tensor([2, 0, 1]), torch.eye(3)[[2, 0, 1]]])
-def test_answers_are_kept_in_the_order_of_their_purchase(answers: Tensor) -> None:
+def test_answers_are_kept_in_the_order_of_their_purchase(answers: Tensor, tmp_path: Path) -> None:
     bought = BoughtAnswers()
+    bought.save(tmp_path)
     bought.add(torch.tensor([7, 3]), answers[:2])
+    bought.save(tmp_path)
     bought.add(torch.tensor([5]), answers[2:])
     assert len(bought) == 3
     assert bought.positions.tolist() == [7, 3, 5]
     assert bought.labels.tolist() == [2, 0, 1]
     assert torch.equal(bought.of(torch.tensor([2, 0])), answers[[2, 0]])
+    bought.save(tmp_path)
+    bought.save(tmp_path)
+    assert {path.stem for path in tmp_path.iterdir()} == {"000000000000_000000000002", "000000000002_000000000003"}
     again = BoughtAnswers()
-    again.load_state_dict(bought.state_dict(), torch.device("cpu"))
+    again.load(tmp_path, 3, torch.device("cpu"))
     assert torch.equal(again.positions, bought.positions)
     assert torch.equal(again.of(torch.arange(3)), answers)

@@ -163,6 +163,18 @@ def test_segments_of_a_run_killed_before_its_first_checkpoint_do_no_harm(tmp_pat
     assert_equal(reload(tmp_path, 8), buffer)
 
 
+def test_other_samples_of_such_a_run_are_forgotten(tmp_path: Path) -> None:
+    buffer = filled(3)
+    buffer.save(tmp_path)
+    lost = reload(tmp_path, 3)
+    lost.add(torch.zeros(2, *SHAPE), torch.zeros(2, 3))
+    lost.save(tmp_path)  # shorter than what the next process writes, and with another content
+    add(buffer, 5)
+    buffer.save(tmp_path)
+    assert {path.stem for path in tmp_path.iterdir()} == {"000000000000_000000000003", "000000000003_000000000008"}
+    assert_equal(reload(tmp_path, 8), filled(8))
+
+
 def test_old_segments_are_dropped(tmp_path: Path) -> None:
     buffer = ring()
     for _ in range(30):

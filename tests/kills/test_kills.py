@@ -88,7 +88,8 @@ def test_a_run_that_is_killed_again_and_again(name: str, server: Any, table: Non
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["MAZE", "DFMS hard"])  # answers kept and asked again, with replay and with stages
+# Answers kept and asked again; with replay, with stages, with rounds.
+@pytest.mark.parametrize("name", ["MAZE", "DFMS hard", "ActiveThief hard"])
 def test_a_run_that_is_killed_at_each_operation(name: str, server: Any, table: None) -> None:
     survive(name, server, Survivor.kill_at_each_operation)
 
