@@ -70,8 +70,7 @@ class ExtractionAttack(LightningModule, ABC):
             raise InputError(f"accuracy_goals are {list(accuracy_goals)}; give shares above 0 and up to 1")
         self.automatic_optimization = False
         self.threat_model, self.clone_training = threat_model, clone_training
-        self.ledger = QueryLedger(threat_model.query_budget)
-        self.iterations_done = 0
+        self.ledger, self.iterations_done = QueryLedger(threat_model.query_budget), 0
         known = threat_model.num_classes
         self.outputs = clone_training.class_capacity if known == "unknown" else known
         self.classes = ClassDiscovery(self.outputs) if known == "unknown" else KnownClasses()
@@ -293,8 +292,11 @@ class ExtractionAttack(LightningModule, ABC):
         """Restores the attack's state.
 
         Raises:
-            InputError: The checkpoint is not one of an extraction attack.
+            InputError: The checkpoint is not one of this attack.
         """
-        if "attack" not in checkpoint:
-            raise InputError("the checkpoint holds no extraction attack; give one that this program wrote")
-        self.load_attack_state(checkpoint["attack"])
+        try:
+            self.load_attack_state(checkpoint["attack"])
+        except KeyError as error:
+            raise InputError(
+                f"the checkpoint lacks {error}, as one of another version may; start a new run folder"
+            ) from error
