@@ -171,7 +171,7 @@ class ExtractCLI(LightningCLI):
             return super().instantiate_trainer(
                 default_root_dir=str(self.run_dir), logger=loggers or False, callbacks=callbacks, **kwargs
             )
-        except ValueError as error:
+        except (TypeError, ValueError) as error:
             raise InputError(f"Lightning refuses the trainer's settings: {error}") from error
 
     def _fit_callbacks(self, metrics_file: MetricsFile) -> list[Callback]:

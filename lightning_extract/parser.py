@@ -30,12 +30,13 @@ REWORDED = {
     r"Expected a <class 'float'>": "expected a number",
     r"Expected a <class 'bool'>": "expected true or false",
     r"Expected a <class 'str'>": "expected text",
-    r"Expected a <class '(?:list|tuple)'>": "expected a list as [1,2]",
+    r"Expected a <class '(?:list|tuple|collections\.abc\.Iterable)'>": "expected a list as [1,2]",
     r"Expected a typing\.Literal\[(.*?)\]": r"expected one of \1",
     r"Problem with given class_path '(?:\w+\.)*(\w+)':": r"\1:",
     r"Type typing\.\w+\[.*\] expects a function or a callable class: ": "",
     r"\. Got value: Namespace\(.*": "",
     r"\. Got value: ": ", got ",
+    r"Not of type \w*Float: (\S+) does not conform to restriction v(.*)": r"expected a number \2, got \1",
     r"Not of type \w+: (\S+) does not conform to restriction v(.*)": r"expected a whole number \2, got \1",
     r" and v(?=[<>])": " and ",
     r"Not of type \w+: invalid literal for int\(\) with base 10: ": "expected a whole number, got ",
@@ -69,11 +70,16 @@ def shorten(message: str) -> str:
     Example:
         >>> shorten('Parser key "data":\n  Errors:\n    - Option "x" is not accepted\n  Given value: 3')
         'data: Option "x" is not accepted'
+        >>> shorten('Parser key "a":\n  Errors:\n    - Expected a <class \'int\'>\n    - Expected a <class \'str\'>')
+        'a: expected a whole number or expected text'
         >>> shorten('Parser key "model.batch_size":\n  Expected a <class \'int\'>. Got value: 2000.0')
         'model.batch_size: expected a whole number, got 2000.0 (write 2000, without point or exponent)'
     """
-    lines = (line.strip().removeprefix("- ") for line in message.splitlines())
-    text = " ".join(line for line in lines if line and not line.startswith(NOISE))
+    head, *attempts = (
+        " ".join(line for line in map(str.strip, part.splitlines()) if line and not line.startswith(NOISE))
+        for part in re.split(r"^\s*- ", message, flags=re.MULTILINE)
+    )
+    text = f"{head} {' or '.join(filter(None, attempts))}".strip()
     for old, new in REWORDED.items():
         text = re.sub(old, new, text)
     value = re.search(r"Given value: ([^\n({\[]+)$", message)
