@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from functools import partial
 from itertools import accumulate
 from math import ceil
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -102,7 +101,7 @@ class ActiveThief(ExtractionAttack):
         self.validation_count, self.seed_count, self.selected_counts = rounds.purchases(
             threat_model.query_budget, threat_model.remainder == "fill"
         )
-        self.training_set, self.validation_set = BoughtAnswers(), BoughtAnswers()
+        self.training_set, self.validation_set = BoughtAnswers("training"), BoughtAnswers("validation")
         self.round = RoundState(early_stopping)
         self.reader = ImageReader() if threat_model.medium == "images" else SentenceReader(text)
         self.query_labels = LabelHistogram(self.outputs)
@@ -273,18 +272,14 @@ class ActiveThief(ExtractionAttack):
         values = {"round": at.number, "round_end": at.closed, "validation_f1": score, "heldout_best": best}
         return row | {name: torch.tensor(float(value)) for name, value in values.items()}
 
-    @property
-    def bought(self) -> dict[Path, BoughtAnswers]:
-        """What was bought, by where it lies beside the checkpoints."""
-        folder = Path(self.trainer.default_root_dir) / "bought"
-        return {folder / "validation": self.validation_set, folder / "training": self.training_set}
-
     def attack_state(self) -> dict[str, Any]:
-        for folder, bought in self.bought.items() if self.global_rank == 0 else ():
-            bought.save(folder)
+        if self.global_rank == 0:
+            self.validation_set.save(self.trainer.default_root_dir)
+            self.training_set.save(self.trainer.default_root_dir)
         return super().attack_state() | {
             "round": self.round.state_dict(),
-            "bought": {folder.name: len(bought) for folder, bought in self.bought.items()},
+            "validation_set": self.validation_set.state(),
+            "training_set": self.training_set.state(),
             "reader": self.reader.state_dict(),
             "pool": self.split.fingerprint,
         }
@@ -296,5 +291,6 @@ class ActiveThief(ExtractionAttack):
         self.reader.load_state_dict(state["reader"])
         if self.trainer.state.fn == "fit":
             self.split.refuse_other_pool(state["pool"])
-            for folder, bought in () if self.finished else self.bought.items():
-                bought.load(folder, state["bought"][folder.name], device)
+            if not self.finished:
+                self.validation_set.load(self.trainer.default_root_dir, state["validation_set"], device)
+                self.training_set.load(self.trainer.default_root_dir, state["training_set"], device)

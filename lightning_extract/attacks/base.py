@@ -297,4 +297,4 @@ class ExtractionAttack(LightningModule, ABC):
         try:
             self.load_attack_state(checkpoint["attack"])
         except KeyError as error:
-            raise InputError(f"the checkpoint lacks {error}: it is of another version; use a new run folder") from error
+            raise InputError(f"the checkpoint lacks {error}: another attack or version made it; use another") from error

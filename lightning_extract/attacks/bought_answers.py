@@ -5,18 +5,23 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lightning_extract.data.segments import read_segments, write_segment
+from lightning_extract.data.segments import checksum, read_segments, write_segment
+from lightning_extract.errors import InputError
 
 
 class BoughtAnswers:
     """Answers of the victim to samples of a pool, in the order of their purchase, the same on every process.
+
+    Args:
+        name: What they are for: the folder below ``bought`` of the run folder, where they lie beside the checkpoints.
 
     Attributes:
         positions: Where the samples stand in the pool, ``(N,)``, on the CPU.
         answers: Probabilities ``(N, K)`` or labels ``(N,)``, on the training device.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
+        self.name = name
         self.positions = torch.empty(0, dtype=torch.int64)
         self.answers: Tensor | None = None
         self._saved = 0
@@ -40,19 +45,35 @@ class BoughtAnswers:
         assert self.answers is not None
         return self.answers if self.answers.ndim == 1 else self.answers.argmax(dim=1)
 
-    def save(self, folder: Path) -> None:
+    def save(self, run_dir: str | Path) -> None:
         """Writes what came since the last call; one checkpoint may be written to several files."""
-        if self.answers is not None and len(self) > self._saved:
-            new = {"positions": self.positions[self._saved :], "answers": self.answers[self._saved :].cpu()}
-            write_segment(folder, self._saved, new)
+        if len(self) > self._saved:
+            write_segment(
+                self._folder(run_dir), self._saved, {name: rows[self._saved :] for name, rows in self._rows.items()}
+            )
             self._saved = len(self)
 
-    def load(self, folder: Path, count: int, device: torch.device) -> None:
-        """Restores the first purchases onto a device; what was saved of later ones is deleted.
+    def state(self) -> dict[str, int]:
+        """What a checkpoint must know of what :meth:`save` has written."""
+        return {"count": len(self), "checksum": checksum(self._rows)}
+
+    def load(self, run_dir: str | Path, state: dict[str, int], device: torch.device) -> None:
+        """Restores what a checkpoint knows onto a device.
 
         Raises:
-            InputError: The folder lacks some of them, or they are damaged.
+            InputError: The folder lacks some of it, or it is damaged or of another run.
         """
-        for segment in read_segments(folder, 0, count):
+        self.positions, self.answers, self._saved = self.positions[:0], None, state["count"]
+        folder = self._folder(run_dir)
+        for segment in read_segments(folder, 0, state["count"]):
             self.add(segment.rows["positions"], segment.rows["answers"].to(device))
-        self._saved = count
+        if self.state() != state:
+            raise InputError(f"{folder} holds other samples than the checkpoint; restore it or start a new run folder")
+
+    def _folder(self, run_dir: str | Path) -> Path:
+        return Path(run_dir) / "bought" / self.name
+
+    @property
+    def _rows(self) -> dict[str, Tensor]:
+        answers = {} if self.answers is None else {"answers": self.answers.cpu()}
+        return {"positions": self.positions} | answers

@@ -27,9 +27,7 @@ def save_snapshot(run: str | Path, stage: str, networks: dict[str, nn.Module], f
         for network, module in networks.items()
         for name, value in module.state_dict().items()
     }
-    path = snapshot_path(run, stage)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_durably(path, save(tensors, metadata={"facts": json.dumps(facts)}))
+    write_durably(snapshot_path(run, stage), save(tensors, metadata={"facts": json.dumps(facts)}))
 
 
 def describe_missing_snapshot(earlier: EarlierStages) -> list[str]:

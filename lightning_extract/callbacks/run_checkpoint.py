@@ -27,7 +27,6 @@ class DurableCheckpointIO(TorchCheckpointIO):
         """
         content = BytesIO()
         torch.save(checkpoint, content)
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
         write_durably(Path(path), content.getbuffer())
 
 

@@ -129,7 +129,7 @@ def test_no_process_is_left_out_of_a_purchase(rank: int, monkeypatch: pytest.Mon
     attack: Any = ActiveThief(threat_model(), CloneTraining(network="lenet5_half", heldout_every=0), dropout=None)
     attack.trainer = stand_in_trainer(world_size=2, datamodule=SimpleNamespace(pool=pool))
     attack.draws, attack.oracle = IterationDraws(0, rank, 2, torch.device("cpu")), Recorder()
-    bought = BoughtAnswers()
+    bought = BoughtAnswers("training")
     attack.purchase(bought, torch.arange(activethief.PURCHASE_BATCH + 1), "seed")  # one more than fits into a batch
     assert bought.positions.tolist() == list(range(1025))
     assert sum(total or 0 for _, total in asked) == 1025

@@ -82,9 +82,9 @@ def test_purchases_lie_beside_the_checkpoint_and_are_written_once(monkeypatch: p
     assert validation.parent.name == "validation"
     assert [path.parent.name for path in training] == ["training"] * 3, "the seed and two rounds"
     assert set(written) == set(Path("run/bought").rglob("*.safetensors"))
-    whole = final_state(Path("run"))["attack"]["bought"]
-    assert [int(path.stem.split("_")[1]) for path in (validation, training[-1])] == [
-        whole["validation"], whole["training"]]  # fmt: skip
+    state = final_state(Path("run"))["attack"]
+    ends = [int(path.stem.split("_")[1]) for path in (validation, training[-1])]
+    assert ends == [state[name]["count"] for name in ("validation_set", "training_set")]
 
 
 def test_a_finished_run_needs_no_purchases() -> None:
@@ -104,7 +104,8 @@ def test_a_run_without_its_purchases_does_not_go_on(
     Path("run/bought").rename("elsewhere")
     message = complaint(capsys, "fit", "--config", CONFIG, "--run_dir", "run", *more)
     assert re.fullmatch(
-        r".*run/bought/validation lacks the samples from 0 to \d+; restore it or start a new run folder", message
+        r".*run/bought/validation lacks the samples from 0 to \d+, which the run folder of the checkpoint has; .*",
+        message,
     )
     Path("elsewhere").rename("run/bought")
     changed = next(Path("run/bought/training").iterdir())

@@ -236,6 +236,6 @@ def test_state_holds_account_replay_and_held_out_answers(tmp_path: Path) -> None
 
 def test_a_checkpoint_of_something_else_is_refused() -> None:
     with pytest.raises(
-        InputError, match="the checkpoint lacks 'attack': it is of another version; use a new run folder"
+        InputError, match="the checkpoint lacks 'attack': another attack or version made it; use another"
     ):
         noise_attack().on_load_checkpoint({"state_dict": {}})

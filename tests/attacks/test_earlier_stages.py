@@ -129,7 +129,7 @@ def test_a_run_that_cannot_be_taken_over_is_refused(
         message = "extracted with replay_dtype float32, here it is uint8"
     else:
         shutil.rmtree(other / "replay")
-        message = "lacks the samples from 0 to 40; restore it or start a new run folder"
+        message = "lacks the samples from 0 to 40, which the run folder of the checkpoint has; restore"
     text = complaint(capsys, "fit", "--config", CONFIG, "--run_dir", "run", *arguments)
     assert message in text
     assert not Path("run", "config.yaml").exists()

@@ -66,7 +66,7 @@ def test_another_pool_is_refused() -> None:
 
 @pytest.mark.parametrize("answers", [torch.tensor([2, 0, 1]), torch.eye(3)[[2, 0, 1]]])
 def test_answers_are_kept_in_the_order_of_their_purchase(answers: Tensor, tmp_path: Path) -> None:
-    bought = BoughtAnswers()
+    bought = BoughtAnswers("training")
     bought.save(tmp_path)
     bought.add(torch.tensor([7, 3]), answers[:2])
     bought.save(tmp_path)
@@ -77,8 +77,27 @@ def test_answers_are_kept_in_the_order_of_their_purchase(answers: Tensor, tmp_pa
     assert torch.equal(bought.of(torch.tensor([2, 0])), answers[[2, 0]])
     bought.save(tmp_path)
     bought.save(tmp_path)
-    assert {path.stem for path in tmp_path.iterdir()} == {"000000000000_000000000002", "000000000002_000000000003"}
-    again = BoughtAnswers()
-    again.load(tmp_path, 3, torch.device("cpu"))
+    segments = {path.stem: path.stat().st_mtime_ns for path in (tmp_path / "bought/training").iterdir()}
+    assert segments.keys() == {"000000000000_000000000002", "000000000002_000000000003"}
+    again = BoughtAnswers("training")
+    again.load(tmp_path, bought.state(), torch.device("cpu"))
+    again.load(tmp_path, bought.state(), torch.device("cpu"))
+    again.save(tmp_path)
     assert torch.equal(again.positions, bought.positions)
     assert torch.equal(again.of(torch.arange(3)), answers)
+    again.add(torch.tensor([1]), answers[:1])
+    again.save(tmp_path)
+    written = {path.stem: path.stat().st_mtime_ns for path in (tmp_path / "bought/training").iterdir()}
+    assert written.keys() - segments.keys() == {"000000000003_000000000004"}
+    assert written.items() >= segments.items(), "what was written is not written again"
+
+
+def test_purchases_of_another_run_are_refused(tmp_path: Path) -> None:
+    mine, other = BoughtAnswers("training"), BoughtAnswers("training")
+    mine.add(torch.tensor([7, 3]), torch.tensor([0, 1]))
+    other.add(torch.tensor([7, 4]), torch.tensor([0, 1]))
+    other.save(tmp_path)
+    with pytest.raises(
+        InputError, match=r"bought/training holds other samples than the checkpoint; restore it or start"
+    ):
+        BoughtAnswers("training").load(tmp_path, mine.state(), torch.device("cpu"))

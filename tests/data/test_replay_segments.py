@@ -96,14 +96,17 @@ def test_crash_between_two_files_of_one_checkpoint(tmp_path: Path) -> None:
     assert_equal(reload(tmp_path, SIZE), filled(SIZE))
 
 
-def test_later_segments_are_deleted(tmp_path: Path) -> None:
+def test_later_segments_stay_until_others_take_their_place(tmp_path: Path) -> None:
     buffer = filled(4)
     buffer.save(tmp_path)
     add(buffer, 3)
     buffer.save(tmp_path)
-    assert len(list(tmp_path.iterdir())) == 2
-    reload(tmp_path, 4)
-    assert [path.name for path in tmp_path.iterdir()] == ["000000000000_000000000004.safetensors"]
+    earlier = reload(tmp_path, 4)
+    assert_equal(reload(tmp_path, 7), buffer)
+    add(earlier, 2)
+    earlier.save(tmp_path)
+    assert {path.stem for path in tmp_path.iterdir()} == {"000000000000_000000000004", "000000000004_000000000006"}
+    assert_equal(reload(tmp_path, 6), filled(6))
 
 
 def test_a_missing_segment_is_refused(tmp_path: Path) -> None:
@@ -112,7 +115,9 @@ def test_a_missing_segment_is_refused(tmp_path: Path) -> None:
         add(buffer, 3)
         buffer.save(tmp_path)
     (tmp_path / "000000000003_000000000006.safetensors").unlink()
-    with pytest.raises(InputError, match="lacks the samples from 3 to 9; restore it or start a new run folder"):
+    with pytest.raises(
+        InputError, match="lacks the samples from 3 to 9, which the run folder of the checkpoint has; restore"
+    ):
         reload(tmp_path, 9)
 
 
@@ -133,12 +138,19 @@ def test_a_truncated_segment_is_refused_and_nothing_is_lost(size: int, tmp_path:
     assert_equal(reload(tmp_path, 9), filled(9))
 
 
-def test_a_changed_byte_is_noticed(tmp_path: Path) -> None:
-    filled(3).save(tmp_path)
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [(b"answers", b"answerr"), (b"[3,1,2,2]", b"[3,2,2,1]"), (b"\x00", b"\x01")],
+    ids=["name", "shape", "data"],
+)
+def test_a_changed_byte_is_noticed(old: bytes, new: bytes, tmp_path: Path) -> None:
+    buffer = ring()
+    buffer.add(torch.zeros(3, *SHAPE), torch.zeros(3, 3))
+    buffer.save(tmp_path)
     (path,) = tmp_path.iterdir()
-    content = bytearray(path.read_bytes())
-    content[-1] ^= 1
-    path.write_bytes(content)
+    content = path.read_bytes()
+    at = content.rindex(old)
+    path.write_bytes(content[:at] + new + content[at + len(old) :])
     with pytest.raises(InputError, match=rf"segment {path} has another checksum; restore it or start a new"):
         reload(tmp_path, 3)
 
@@ -154,6 +166,27 @@ def test_an_unfinished_segment_is_no_segment(tmp_path: Path) -> None:
     buffer.save(tmp_path)
     (tmp_path / "000000000005_000000000008.safetensors.partial").write_bytes(b"half")
     assert_equal(reload(tmp_path, 5), buffer)
+    add(buffer, 1)
+    buffer.save(tmp_path)
+    assert not list(tmp_path.glob("*.partial"))
+
+
+@pytest.mark.parametrize(
+    "name", ["._000000000000_000000000003.safetensors", "000000000000_000000000003 (1).safetensors"]
+)
+def test_what_copying_leaves_is_no_segment(name: str, tmp_path: Path) -> None:
+    buffer = filled(3)
+    buffer.save(tmp_path)
+    (tmp_path / name).write_bytes(b"strange")
+    assert_equal(reload(tmp_path, 3), buffer)
+
+
+def test_a_segment_under_another_name_is_refused(tmp_path: Path) -> None:
+    filled(3).save(tmp_path)
+    (path,) = tmp_path.iterdir()
+    path.rename(tmp_path / "000000000000_000000000005.safetensors")
+    with pytest.raises(InputError, match="restore it or start a new run folder"):
+        reload(tmp_path, 5)
 
 
 def test_segments_of_a_run_killed_before_its_first_checkpoint_do_no_harm(tmp_path: Path) -> None:
