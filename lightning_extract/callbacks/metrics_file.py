@@ -76,7 +76,6 @@ class MetricsFile(Logger):
         names = {name for row in self._rows.values() for name in row}
         first = [name for name in ("queries", self.key) if name in names]
         columns = [*first, *sorted(names.difference(first))]
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         table = StringIO(newline="")
         writer = csv.DictWriter(table, columns, restval="")
         writer.writeheader()

@@ -89,7 +89,6 @@ class RunSummary(Callback):
         labels = pl_module.oracle.all_label_counts()  # on every process, since it sums over them
         if trainer.is_global_zero:
             path = Path(trainer.default_root_dir) / "summary.json"
-            path.parent.mkdir(parents=True, exist_ok=True)
             text = json.dumps(self._summary(trainer, pl_module, int(referenced), labels), indent=2) + "\n"
             write_durably(path, text.encode())
 

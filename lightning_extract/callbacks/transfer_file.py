@@ -56,7 +56,6 @@ class TransferFile:
             rank_zero_warn(f"what {self.path} held about another clone or victim is dropped")
         entries |= {_key(entry): entry for entry in evasions}
         record = {"format_version": FORMAT_VERSION, "victim": victim, "clone": clone, "evasions": [*entries.values()]}
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         write_durably(self.path, (json.dumps(record, indent=2, allow_nan=False) + "\n").encode())
 
 
