@@ -160,7 +160,7 @@ def save(figure: Figure, out: Path) -> None:
     for axes in figure.get_axes():
         _limit(axes)
         _, labels = axes.get_legend_handles_labels()
-        if len(labels) > 6:
+        if len(labels) > 4:
             columns = legend_columns(labels)
             figure.set_figheight(figure.get_figheight() + LEGEND_LINE * (len(labels) // columns))
             figure.legend(frameon=False, loc="outside upper center", ncols=columns, fontsize="small")
